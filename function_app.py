@@ -1,0 +1,5 @@
+"""Azure Functions entry point."""
+
+from infra.wiring.functions import app
+
+__all__ = ["app"]

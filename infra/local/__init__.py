@@ -1,0 +1,1 @@
+"""What runs on a laptop in place of Azure: embedded Event Hubs, embedded Functions host, Azurite, supervisor."""

@@ -1,0 +1,1 @@
+"""Composition roots, one per deployable: each alone reads settings and makes clients."""
