@@ -1,0 +1,28 @@
+"""Versioned messages, files and documents: what crosses a process border.
+
+Frozen msgspec Structs; JSON Schemas in `docs/contracts` are generated from them and a golden file per version
+(`tests/golden`) keeps old messages readable. Unknown fields are ignored, so a reader may be older than a writer.
+"""
+
+from models.contracts.alerts import Alert, AlertStatus
+from models.contracts.batches import BatchMessage, TrainRequest
+from models.contracts.deadletters import DeadLetter, Reason
+from models.contracts.predictions import Prediction, PredictionStatus
+from models.contracts.readings import FlushMarker, Reading, epoch_us
+from models.contracts.windows import ClosedBy, WindowRow
+
+__all__ = [
+    "Alert",
+    "AlertStatus",
+    "BatchMessage",
+    "ClosedBy",
+    "DeadLetter",
+    "FlushMarker",
+    "Prediction",
+    "PredictionStatus",
+    "Reading",
+    "Reason",
+    "TrainRequest",
+    "WindowRow",
+    "epoch_us",
+]

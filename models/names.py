@@ -1,0 +1,67 @@
+"""Names of blobs and queues. Numbers are zero-padded so that name order is number order."""
+
+from models.windowspec import WindowSpec
+
+SCORE_QUEUE = "score-batches"
+TRAIN_QUEUE = "train-requests"
+
+
+def batch_prefix(hub: str, spec: WindowSpec, partition: int) -> str:
+    """Where a partition's window batches lie."""
+    return f"windows/{hub}/{spec.name}/{partition}/"
+
+
+def batch_blob(hub: str, spec: WindowSpec, partition: int, seq: int) -> str:
+    """Window batch `seq` (0, 1, 2 ... without holes) of a partition."""
+    return f"{batch_prefix(hub, spec, partition)}{seq:012d}.parquet"
+
+
+def prediction_prefix(hub: str, spec: WindowSpec, partition: int | None = None) -> str:
+    """Where a partition's predictions lie, or those of all partitions."""
+    tail = "" if partition is None else f"{partition}/"
+    return f"predictions/{hub}/{spec.name}/{tail}"
+
+
+def prediction_blob(hub: str, spec: WindowSpec, partition: int, seq: int) -> str:
+    """Predictions of window batch `seq`."""
+    return f"{prediction_prefix(hub, spec, partition)}{seq:012d}.parquet"
+
+
+def checkpoint_blob(hub: str, spec: WindowSpec, partition: int) -> str:
+    """The stream worker's checkpoint of a partition."""
+    return f"checkpoints/{hub}/{spec.name}/{partition}"
+
+
+def raw_prefix(hub: str, partition: int | None = None) -> str:
+    """Where the archive of raw readings lies, of one partition or of all."""
+    return f"raw/{hub}/" + ("" if partition is None else f"{partition}/")
+
+
+def raw_blob(hub: str, partition: int, first_offset: int) -> str:
+    """Raw readings from `first_offset` on; blob metadata `through` holds the last offset covered."""
+    return f"{raw_prefix(hub, partition)}{first_offset:020d}.parquet"
+
+
+def late_prefix(hub: str, partition: int | None = None) -> str:
+    """Where late readings are kept."""
+    return f"late/{hub}/" + ("" if partition is None else f"{partition}/")
+
+
+def late_blob(hub: str, partition: int, first_offset: int) -> str:
+    """Late readings of the offset range that starts at `first_offset`."""
+    return f"{late_prefix(hub, partition)}{first_offset:020d}.parquet"
+
+
+def dead_letter_prefix(hub: str, partition: int | None = None) -> str:
+    """Where readings and events are set aside with their reason."""
+    return f"dead-letters/{hub}/" + ("" if partition is None else f"{partition}/")
+
+
+def dead_letter_blob(hub: str, partition: int, first_offset: int) -> str:
+    """Set-aside items (JSON lines) of the offset range that starts at `first_offset`."""
+    return f"{dead_letter_prefix(hub, partition)}{first_offset:020d}.jsonl"
+
+
+def fold_partition(hub: str, spec: WindowSpec, partition: int) -> str:
+    """Partition key in the state store of everything folded from one stream partition."""
+    return f"{hub}/{spec.name}/{partition}"
