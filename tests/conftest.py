@@ -1,0 +1,19 @@
+"""Fixtures of the whole suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from infra.local.azurite import RunningAzurite, running_azurite
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAzurite]:
+    """One Azurite for the session, installed on first use; tests share it and take names of their own.
+
+    A test that kills or restarts it uses `running_azurite(tmp_path)` instead.
+    """
+    with running_azurite(tmp_path_factory.mktemp("azurite")) as account:
+        yield account
