@@ -21,9 +21,7 @@ class WindowSpec:
     hop_s: int
 
     def __post_init__(self) -> None:
-        if not (
-            0 < self.hop_s <= MAX_HOP_S and self.size_s % self.hop_s == 0 and 0 < self.panes <= MAX_PANES
-        ):
+        if not (0 < self.hop_s <= MAX_HOP_S and self.size_s % self.hop_s == 0 and 0 < self.panes <= MAX_PANES):
             raise ConfigurationError(
                 f"window spec: expected a hop of 1..{MAX_HOP_S} s that divides the size, at most {MAX_PANES} "
                 f"times; got size {self.size_s} s, hop {self.hop_s} s"

@@ -1,0 +1,61 @@
+"""All settings, read once per process from the environment by a composition root.
+
+Every name here is an environment variable with the prefix `PENSTOCK_`, except the two storage connections, which
+carry the names that Azure Functions bindings use.
+"""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.windowspec import WindowSpec
+
+
+class Settings(BaseSettings):
+    """Frozen settings of one process. Durations are in seconds, sizes in the unit that the name says."""
+
+    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", frozen=True, extra="ignore")
+
+    # Storage account for data, and the Functions host's own (often the same on a laptop).
+    data_storage: SecretStr = Field(default=SecretStr("UseDevelopmentStorage=true"), validation_alias="DataStorage")
+    state_path: Path = Path(".penstock/data/state.sqlite")
+
+    # The hub, by its Kafka endpoint.
+    hub: str = "readings"
+    kafka_bootstrap: str = "127.0.0.1:9092"
+    kafka_connection: SecretStr | None = None
+    """Event Hubs connection string: SASL PLAIN over TLS. None: plain text, for the local hub."""
+    consumer_group: str = "penstock-stream"
+    group_session_s: float = Field(default=10.0, ge=3.0)
+    """A stream worker silent for so long loses its partitions."""
+
+    # Windows.
+    window: str = "tumbling-60s"
+    allowed_lateness_s: float = Field(default=5.0, ge=0)
+    max_ahead_s: float = Field(default=300.0, gt=0)
+    idle_after_s: float = Field(default=300.0, gt=0)
+    max_devices: int = Field(default=200_000, gt=0)
+    """Devices with open windows or a watermark per worker partition; further ones are set aside."""
+    max_open_readings: int = Field(default=20_000_000, gt=0)
+    """Readings in open windows per partition; further ones are set aside."""
+
+    # Stream hand-over.
+    batch_max_rows: int = Field(default=20_000, gt=0)
+    batch_max_age_s: float = Field(default=0.25, gt=0)
+    checkpoint_interval_s: float = Field(default=5.0, gt=0)
+    stream_web_port: int = 6066
+    stream_dir: Path = Path(".penstock/run/stream")
+
+    # Scoring.
+    model: str = "svm"
+    alert_threshold: float = 1.0
+    """A window with a score above it opens or continues an alert."""
+    model_refresh_s: float = Field(default=2.0, gt=0)
+    train_min_windows: int = Field(default=20, ge=2)
+    """Windows a series needs before the timer asks for its model."""
+
+    @property
+    def spec(self) -> WindowSpec:
+        """The window specification that `window` names."""
+        return WindowSpec.parse(self.window)

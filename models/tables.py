@@ -1,0 +1,241 @@
+"""Columnar forms of the contracts and their Parquet encoding (bytes in, bytes out).
+
+pyarrow is imported on first use: the function app must not pay for it at start.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import BadInput
+from models.features import FEATURES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """n closed windows as columns (contract: WindowRow), sorted by device, sensor, start."""
+
+    device: list[str]
+    sensor: list[str]
+    start_us: Int64
+    count: npt.NDArray[np.int32]
+    duplicates: npt.NDArray[np.int32]
+    features: Float64
+    """(n, len(FEATURES))"""
+    closed_by: list[str]
+    closed_offset: Int64
+
+    def __len__(self) -> int:
+        return len(self.device)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowBatch:
+    """A batch file: windows of one partition closed by the log up to and including `through_offset`.
+
+    `closed_at` (epoch seconds) is when the oldest of them was closed on the worker's clock, for latency only.
+    """
+
+    windows: Windows
+    through_offset: int
+    closed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """n predictions as columns (contract: Prediction), in the order of the batch they score."""
+
+    device: list[str]
+    sensor: list[str]
+    start_us: Int64
+    count: npt.NDArray[np.int32]
+    duplicates: npt.NDArray[np.int32]
+    features: Float64
+    closed_offset: Int64
+    status: list[str]
+    decision: Float64
+    score: Float64
+    model_version: list[str]
+
+    def __len__(self) -> int:
+        return len(self.device)
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """n readings as columns, in log order: the raw archive, and late readings."""
+
+    device: list[str]
+    sensor: list[str]
+    ts_us: Int64
+    value: Float64
+    offset: Int64
+    """Offset of the event that carried the reading; several readings may share one."""
+
+    def __len__(self) -> int:
+        return len(self.device)
+
+
+def encode_batch(batch: WindowBatch) -> bytes:
+    """Parquet bytes of a window batch."""
+    w = batch.windows
+    columns = {
+        "device": _text(w.device),
+        "sensor": _text(w.sensor),
+        "start": _timestamps(w.start_us),
+        "count": w.count,
+        "duplicates": w.duplicates,
+        **{name: w.features[:, i] for i, name in enumerate(FEATURES)},
+        "closed_by": _text(w.closed_by),
+        "closed_offset": w.closed_offset,
+    }
+    return _write(columns, {"through_offset": str(batch.through_offset), "closed_at": repr(batch.closed_at)})
+
+
+def decode_batch(data: bytes) -> WindowBatch:
+    """The window batch of `encode_batch`. Raises BadInput if `data` is something else."""
+    table = _read(data)
+    try:
+        metadata = table.schema.metadata or {}
+        return WindowBatch(
+            windows=Windows(
+                device=table["device"].to_pylist(),
+                sensor=table["sensor"].to_pylist(),
+                start_us=_epoch_us(table["start"]),
+                count=table["count"].to_numpy(),
+                duplicates=table["duplicates"].to_numpy(),
+                features=_feature_matrix(table),
+                closed_by=table["closed_by"].to_pylist(),
+                closed_offset=table["closed_offset"].to_numpy(),
+            ),
+            through_offset=int(metadata[b"through_offset"]),
+            closed_at=float(metadata[b"closed_at"]),
+        )
+    except KeyError as missing:
+        raise BadInput(f"window batch: column or metadata {missing} is missing") from missing
+
+
+def encode_predictions(predictions: Predictions) -> bytes:
+    """Parquet bytes of predictions."""
+    p = predictions
+    return _write(
+        {
+            "device": _text(p.device),
+            "sensor": _text(p.sensor),
+            "start": _timestamps(p.start_us),
+            "count": p.count,
+            "duplicates": p.duplicates,
+            **{name: p.features[:, i] for i, name in enumerate(FEATURES)},
+            "closed_offset": p.closed_offset,
+            "status": _text(p.status),
+            "decision": p.decision,
+            "score": p.score,
+            "model_version": _text(p.model_version),
+        },
+        {},
+    )
+
+
+def decode_predictions(data: bytes) -> Predictions:
+    """The predictions of `encode_predictions`. Raises BadInput if `data` is something else."""
+    table = _read(data)
+    try:
+        return Predictions(
+            device=table["device"].to_pylist(),
+            sensor=table["sensor"].to_pylist(),
+            start_us=_epoch_us(table["start"]),
+            count=table["count"].to_numpy(),
+            duplicates=table["duplicates"].to_numpy(),
+            features=_feature_matrix(table),
+            closed_offset=table["closed_offset"].to_numpy(),
+            status=table["status"].to_pylist(),
+            decision=table["decision"].to_numpy(),
+            score=table["score"].to_numpy(),
+            model_version=table["model_version"].to_pylist(),
+        )
+    except KeyError as missing:
+        raise BadInput(f"predictions: column {missing} is missing") from missing
+
+
+def encode_readings(readings: Readings) -> bytes:
+    """Parquet bytes of readings."""
+    return _write(
+        {
+            "device": _text(readings.device),
+            "sensor": _text(readings.sensor),
+            "ts": _timestamps(readings.ts_us),
+            "value": readings.value,
+            "offset": readings.offset,
+        },
+        {},
+    )
+
+
+def decode_readings(data: bytes) -> Readings:
+    """The readings of `encode_readings`. Raises BadInput if `data` is something else."""
+    table = _read(data)
+    try:
+        return Readings(
+            device=table["device"].to_pylist(),
+            sensor=table["sensor"].to_pylist(),
+            ts_us=_epoch_us(table["ts"]),
+            value=table["value"].to_numpy(),
+            offset=table["offset"].to_numpy(),
+        )
+    except KeyError as missing:
+        raise BadInput(f"readings: column {missing} is missing") from missing
+
+
+def _text(values: list[str]) -> "pa.Array":
+    import pyarrow as pa
+
+    return pa.array(values, type=pa.string())
+
+
+def _timestamps(us: Int64) -> "pa.Array":
+    import pyarrow as pa
+
+    return pa.array(us, type=pa.int64()).cast(pa.timestamp("us", tz="UTC"))
+
+
+def _epoch_us(column: Any) -> Int64:
+    import pyarrow as pa
+
+    us: Int64 = column.cast(pa.int64()).to_numpy()
+    return us
+
+
+def _feature_matrix(table: "pa.Table") -> Float64:
+    matrix = np.empty((table.num_rows, len(FEATURES)))
+    for i, name in enumerate(FEATURES):
+        matrix[:, i] = table[name].to_numpy()
+    return matrix
+
+
+def _write(columns: dict[str, Any], metadata: dict[str, str]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table(columns).replace_schema_metadata(metadata)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _read(data: bytes) -> "pa.Table":
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(io.BytesIO(data))
+    except pa.ArrowInvalid as error:
+        raise BadInput(f"expected a Parquet file, got {len(data)} other bytes ({error})") from error
