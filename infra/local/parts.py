@@ -1,0 +1,114 @@
+"""The parts of Penstock on a laptop: commands, environment, order and how each says that it is well."""
+
+import shutil
+import sys
+from collections.abc import Mapping
+from enum import StrEnum
+
+from infra.local import azurite, probes
+from infra.local.home import REPOSITORY, Home
+from infra.local.runtime_ports import HOST, RuntimePorts
+from infra.local.supervisor import Part
+from models.errors import ConfigurationError
+
+HUB = "readings"
+PARTITIONS = 4
+STREAM_HEALTH_PATH = "/penstock/health/"
+STREAM_STATUS_PATH = "/penstock/status/"
+
+
+class FunctionsHost(StrEnum):
+    """Who runs the function app."""
+
+    EMBEDDED = "embedded"
+    FUNC = "func"
+    """Azure Functions Core Tools, where they are installed."""
+
+
+def endpoints(home: Home, ports: RuntimePorts) -> dict[str, str]:
+    """Environment by which parts and clients find this runtime."""
+    storage = azurite.connection_string(azurite.Ports(ports.blob, ports.queue, ports.table))
+    return {
+        "DataStorage": storage,
+        "AzureWebJobsStorage": storage,
+        "PENSTOCK_HUB": HUB,
+        "PENSTOCK_KAFKA_BOOTSTRAP": f"{HOST}:{ports.kafka}",
+        "PENSTOCK_STATE_PATH": str(home.data / "state.sqlite"),
+        "PENSTOCK_STREAM_DIR": str(home.run / "stream"),
+        "PENSTOCK_STREAM_WEB_PORT": str(ports.stream_web),
+    }
+
+
+def parts(
+    home: Home,
+    ports: RuntimePorts,
+    *,
+    host: FunctionsHost,
+    environment: Mapping[str, str],
+    azurite_command: list[str],
+) -> list[Part]:
+    """All parts in start order. `environment` is what they inherit; the endpoints of this runtime win over it.
+
+    Raises ConfigurationError when `host` asks for a program that is not installed.
+    """
+    env = {**environment, **endpoints(home, ports), "PYTHONUNBUFFERED": "1"}
+    azurite_ports = {"blob": ports.blob, "queue": ports.queue, "table": ports.table}
+    hub = ["-m", "infra.local.eventhubs", "serve", "--data", str(home.data / "hub")]
+    return [
+        Part(
+            name="azurite",
+            command=azurite_command,
+            env=env,
+            ports=azurite_ports,
+            probe=probes.every(*(probes.http(port, any_status=True) for port in azurite_ports.values())),
+        ),
+        Part(
+            name="hub",
+            command=[sys.executable, *hub, "--kafka-port", str(ports.kafka), "--hub", f"{HUB}:{PARTITIONS}"],
+            env=env,
+            ports={"kafka": ports.kafka},
+            announces=True,
+            probe=probes.tcp(ports.kafka),
+        ),
+        _functions(ports, host, env),
+        Part(
+            name="stream",
+            command=[sys.executable, "-m", "infra.wiring.stream"],
+            stage=1,
+            env=env,
+            ports={"web": ports.stream_web},
+            probe=probes.http(ports.stream_web, STREAM_HEALTH_PATH),
+        ),
+        Part(name="trainer", command=[sys.executable, "-m", "infra.wiring.training"], stage=1, env=env),
+    ]
+
+
+def _functions(ports: RuntimePorts, host: FunctionsHost, env: Mapping[str, str]) -> Part:
+    number = str(ports.functions)
+    if host is FunctionsHost.EMBEDDED:
+        return Part(
+            name="functions",
+            command=[
+                *(sys.executable, "-m", "infra.local.functions_host"),
+                *("--app", str(REPOSITORY), "--port", number, "--host-id", "penstock"),
+            ],
+            stage=1,
+            env=env,
+            ports={"http": ports.functions},
+            announces=True,
+            probe=probes.http(ports.functions, any_status=True),
+        )
+    func = shutil.which("func")
+    if func is None:
+        raise ConfigurationError(
+            "`func` is not on PATH; install it (npm install -g azure-functions-core-tools@4), "
+            "or leave out --host func for the embedded host"
+        )
+    return Part(
+        name="functions",
+        command=[func, "start", "--port", number],
+        stage=1,
+        env={**env, "FUNCTIONS_WORKER_RUNTIME": "python", "FUNCTIONS_CORE_TOOLS_TELEMETRY_OPTOUT": "1"},
+        ports={"http": ports.functions},
+        probe=probes.http(ports.functions, "/admin/host/status"),
+    )
