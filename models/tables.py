@@ -4,6 +4,7 @@ pyarrow is imported on first use: the function app must not pay for it at start.
 """
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,33 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.device)
+
+    def take(self, rows: Sequence[int]) -> "Windows":
+        """The windows at these places, in this order."""
+        index = np.asarray(rows, dtype=np.int64)
+        return Windows(
+            device=[self.device[i] for i in rows],
+            sensor=[self.sensor[i] for i in rows],
+            start_us=self.start_us[index],
+            count=self.count[index],
+            duplicates=self.duplicates[index],
+            features=self.features[index],
+            closed_by=[self.closed_by[i] for i in rows],
+            closed_offset=self.closed_offset[index],
+        )
+
+    def and_then(self, others: "Windows") -> "Windows":
+        """These windows followed by others."""
+        return Windows(
+            device=self.device + others.device,
+            sensor=self.sensor + others.sensor,
+            start_us=np.concatenate((self.start_us, others.start_us)),
+            count=np.concatenate((self.count, others.count)),
+            duplicates=np.concatenate((self.duplicates, others.duplicates)),
+            features=np.concatenate((self.features, others.features)),
+            closed_by=self.closed_by + others.closed_by,
+            closed_offset=np.concatenate((self.closed_offset, others.closed_offset)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

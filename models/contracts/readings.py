@@ -10,7 +10,7 @@ from models.errors import BadInput
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 # Numbers below are epoch seconds, from here on milliseconds: 1e11 s is the year 5138, 1e11 ms is March 1973.
-_MILLISECONDS_FROM = 1e11
+MILLISECONDS_FROM = 1e11
 # 2100-01-01: beyond it a number is neither seconds nor milliseconds of our time (microseconds, perhaps).
 MAX_EPOCH_US = 4_102_444_800_000_000
 
@@ -38,7 +38,7 @@ def epoch_us(ts: datetime | float) -> int:
     if isinstance(ts, datetime):
         seconds = (ts if ts.tzinfo else ts.replace(tzinfo=UTC)).timestamp()
     else:
-        seconds = ts if ts < _MILLISECONDS_FROM else ts / 1000.0
+        seconds = ts if ts < MILLISECONDS_FROM else ts / 1000.0
     us = round(seconds * 1_000_000)
     if not 0 <= us <= MAX_EPOCH_US:
         raise BadInput(

@@ -1,0 +1,103 @@
+"""Where readings go besides the windows: the raw archive, late readings and dead letters of one partition.
+
+Each flush writes one *segment*, the items of a range of offsets, under the range's first offset. The raw blob is
+written last and create-only, and its metadata says how far the range goes: once it exists, the segment is complete
+and nobody writes it again. A worker that repeats another life's range finds that blob and skips what it covers.
+"""
+
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from models import names
+from models.contracts import DeadLetter
+from models.errors import AlreadyExists
+from models.ports import BlobStore
+from models.tables import Readings, encode_readings
+
+Int64 = npt.NDArray[np.int64]
+THROUGH = "through"
+
+
+@dataclass
+class _Columns:
+    """Readings gathered chunk by chunk."""
+
+    device: list[str] = field(default_factory=list)
+    sensor: list[str] = field(default_factory=list)
+    ts_us: list[Int64] = field(default_factory=list)
+    value: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    offset: list[Int64] = field(default_factory=list)
+
+    def add(
+        self, device: list[str], sensor: list[str], ts_us: Int64, value: npt.NDArray[np.float64], offset: Int64
+    ) -> None:
+        self.device += device
+        self.sensor += sensor
+        self.ts_us.append(ts_us)
+        self.value.append(value)
+        self.offset.append(offset)
+
+    def after(self, through: int) -> Readings:
+        """All readings at offsets beyond `through`, as one table."""
+        empty = np.empty(0, dtype=np.int64)
+        offset = np.concatenate((empty, *self.offset))
+        start = int(np.searchsorted(offset, through, side="right"))
+        return Readings(
+            self.device[start:],
+            self.sensor[start:],
+            np.concatenate((empty, *self.ts_us))[start:],
+            np.concatenate((np.empty(0), *self.value))[start:],
+            offset[start:],
+        )
+
+
+class Archive:
+    """Items of a partition from `first` on that are not yet in a segment."""
+
+    def __init__(self, blobs: BlobStore, hub: str, partition: int, first: int) -> None:
+        self._blobs = blobs
+        self._hub = hub
+        self._partition = partition
+        self._first = first
+        self._clear()
+
+    def _clear(self) -> None:
+        self.raw = _Columns()
+        self.late = _Columns()
+        self.dead: list[DeadLetter] = []
+
+    def __len__(self) -> int:
+        return len(self.raw.device)
+
+    def flush(self, through: int) -> None:
+        """Write all items at offsets up to `through`. Repeating it after an error is harmless."""
+        while self._first <= through:
+            try:
+                self._write_segment(through)
+            except AlreadyExists:
+                # A former life, or a rival, finished this segment: its range is done, ours may go further.
+                info = self._blobs.head(names.raw_blob(self._hub, self._partition, self._first))
+                if info is not None:
+                    self._first = int(info.metadata[THROUGH]) + 1
+            else:
+                self._first = through + 1
+        self._clear()
+
+    def _write_segment(self, through: int) -> None:
+        hub, partition, first = self._hub, self._partition, self._first
+        late = self.late.after(first - 1)
+        dead = [letter for letter in self.dead if letter.offset >= first]
+        # Whatever an unfinished attempt left under these names belongs to no segment: replace it.
+        if len(late):
+            self._blobs.replace(names.late_blob(hub, partition, first), encode_readings(late))
+        if dead:
+            lines = b"".join(msgspec.json.encode(letter) + b"\n" for letter in dead)
+            self._blobs.replace(names.dead_letter_blob(hub, partition, first), lines)
+        self._blobs.create(
+            names.raw_blob(hub, partition, first),
+            encode_readings(self.raw.after(first - 1)),
+            metadata={THROUGH: str(through)},
+        )

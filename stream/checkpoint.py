@@ -1,0 +1,122 @@
+"""The checkpoint of a partition: all that a worker must know to go on from an offset, as one blob.
+
+Layout: 4 bytes big-endian length of the head, the head (MessagePack), then the arrays that it lists, end to end.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from models.errors import BadInput
+from stream.series import Series
+from stream.windows import Block, DeviceTimes, OpenWindows
+
+VERSION = 1
+
+
+class Counters(msgspec.Struct):
+    """What happened on a partition since its first event. Replay counts nothing twice: restored with the rest."""
+
+    events: int = 0
+    readings: int = 0
+    """Readings taken into windows."""
+    duplicates: int = 0
+    late: int = 0
+    dead_lettered: int = 0
+    windows: int = 0
+    batches: int = 0
+
+
+class Checkpoint(msgspec.Struct):
+    """State of a partition after all events before `offset`."""
+
+    offset: int
+    """The next offset to read."""
+    next_seq: int
+    append_us: int
+    """Broker append time of the latest event."""
+    counters: Counters
+    series: Series
+    windows: OpenWindows
+
+
+class _Head(msgspec.Struct):
+    version: int
+    window: str
+    offset: int
+    next_seq: int
+    append_us: int
+    counters: Counters
+    devices: list[str]
+    sensors: list[str]
+    arrays: list[tuple[str, int]]
+    blocks: list[tuple[int, bool]]
+
+
+_DEVICE_ARRAYS = ("largest_us", "forced_us", "seen_us", "flushed", "next_end_us")
+
+
+def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """The blob's bytes; a copy, so the state may move on at once."""
+    windows, series = checkpoint.windows, checkpoint.series
+    devices = windows.devices
+    arrays: list[np.ndarray[Any, Any]] = [series.device_of]
+    arrays += [getattr(devices, name)[: devices.size] for name in _DEVICE_ARRAYS]
+    for block in windows.blocks:
+        arrays += [block.series, block.relative_us, block.value]
+        if block.back is not None:
+            arrays.append(block.back)
+    head = msgspec.msgpack.encode(
+        _Head(
+            version=VERSION,
+            window=windows.spec.name,
+            offset=checkpoint.offset,
+            next_seq=checkpoint.next_seq,
+            append_us=checkpoint.append_us,
+            counters=checkpoint.counters,
+            devices=series.devices,
+            sensors=series.sensors,
+            arrays=[(array.dtype.str, len(array)) for array in arrays],
+            blocks=[(block.base_us, block.back is not None) for block in windows.blocks],
+        )
+    )
+    parts: Sequence[Any] = [len(head).to_bytes(4, "big"), head, *map(np.ascontiguousarray, arrays)]
+    return b"".join(parts)
+
+
+def decode_checkpoint(data: bytes, *, max_devices: int, empty: OpenWindows) -> Checkpoint:
+    """The state that was encoded, its windows put into `empty`. Raises BadInput if `data` is something else."""
+    size = int.from_bytes(data[:4], "big")
+    try:
+        head = msgspec.msgpack.decode(data[4 : 4 + size], type=_Head)
+    except msgspec.MsgspecError as error:
+        raise BadInput(f"checkpoint: unreadable head ({error})") from error
+    if (head.version, head.window) != (VERSION, empty.spec.name):
+        raise BadInput(
+            f"checkpoint: expected version {VERSION} of {empty.spec.name}, got {head.version} of {head.window}"
+        )
+    arrays, position = [], 4 + size
+    for dtype, length in head.arrays:
+        array = np.frombuffer(data, dtype=np.dtype(dtype), count=length, offset=position)
+        arrays.append(array)
+        position += array.nbytes
+    if position != len(data):
+        raise BadInput(f"checkpoint: expected {position} bytes, got {len(data)}")
+    device_of, clocks, rest = arrays[0], arrays[1 : 1 + len(_DEVICE_ARRAYS)], iter(arrays[1 + len(_DEVICE_ARRAYS) :])
+    empty.devices = DeviceTimes(
+        **{n: a.copy() for n, a in zip(_DEVICE_ARRAYS, clocks, strict=True)}, size=len(clocks[0])
+    )
+    empty.blocks = [
+        Block(next(rest), base_us, next(rest), next(rest), next(rest) if has_back else None)
+        for base_us, has_back in head.blocks
+    ]
+    return Checkpoint(
+        offset=head.offset,
+        next_seq=head.next_seq,
+        append_us=head.append_us,
+        counters=head.counters,
+        series=Series.restored(max_devices, head.devices, head.sensors, device_of.tolist()),
+        windows=empty,
+    )
