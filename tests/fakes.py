@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from models.errors import AlreadyExists, NotFound, Superseded
+from models.errors import AlreadyExists, BadInput, NotFound, Superseded
 from models.ports import MAX_TRANSACTION_WRITES, Blob, BlobInfo, Document, Put, QueueItem, Remove
 
 
@@ -67,6 +67,9 @@ class FakeBlobs:
             self.blobs.pop(name, None)
 
     def _write(self, name: str, data: bytes, metadata: Mapping[str, str] | None) -> BlobInfo:
+        container, _, path = name.partition("/")
+        if not (container and path):
+            raise BadInput(f"blob name: expected '<container>/<path>', got {name!r}")
         info = BlobInfo(name, len(data), str(next(self._etags)), self.clock.now(), dict(metadata or {}))
         self.blobs[name] = Blob(info, bytes(data))
         return info
@@ -149,6 +152,8 @@ class FakeState:
     def transact(self, container: str, partition: str, writes: Sequence[Put | Remove]) -> None:
         if len(writes) > MAX_TRANSACTION_WRITES:
             raise ValueError(f"at most {MAX_TRANSACTION_WRITES} writes in one transaction, got {len(writes)}")
+        if len({write.id for write in writes}) < len(writes):
+            raise ValueError("a transaction writes a document once")
         with self._lock:
             for write in writes:
                 present = self.documents.get((container, partition, write.id))

@@ -1,0 +1,27 @@
+"""How every client of a storage account is made: endpoints, time limits, no retries."""
+
+from typing import Any, Final
+
+CLIENT_OPTIONS: Final[dict[str, Any]] = {
+    # A retry after a lost answer would turn "we created it" into "it exists already"; callers decide instead.
+    "retry_total": 0,
+    "connection_timeout": 3,  # seconds
+    "read_timeout": 10,  # seconds without a byte
+    # One request up to these sizes, so that a create is atomic and a read sees one version.
+    "max_single_put_size": 64 * 1024 * 1024,
+    "max_single_get_size": 64 * 1024 * 1024,
+}
+
+# Account and key that every storage emulator ships with, published in Microsoft's documentation;
+# they open nothing else.
+_EMULATOR: Final = (
+    "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
+    "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
+    "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;"
+    "QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;"
+)
+
+
+def full_connection_string(connection_string: str) -> str:
+    """`connection_string`, or what the shortcut `UseDevelopmentStorage=true` stands for: the Python SDK lacks it."""
+    return _EMULATOR if connection_string.strip("; ").lower() == "usedevelopmentstorage=true" else connection_string
