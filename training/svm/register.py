@@ -1,0 +1,178 @@
+"""Turns a fitted fleet into a registered version: parity gate, merge with an older version, manifest."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from models.errors import BadInput
+from models.features import FEATURES
+from models.inference import guards
+from models.inference.weights import (
+    GRAPH_FILE,
+    WEIGHTS_FILE,
+    Weights,
+    decode_weights,
+    encode_weights,
+    merge,
+    select,
+)
+from models.manifest import Manifest
+from models.ports import Clock
+from models.registry import Registry
+from models.windowspec import WindowSpec
+from training.history import Series, fingerprint
+from training.svm.export import INPUTS, OUTPUTS, PARITY_TOLERANCE, bank_graph, parity
+from training.svm.fit import Fleet, Refusal, SvmOptions
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+MODEL = "svm"
+ESTIMATORS_FILE = "estimators.joblib"
+REPORT_FILE = "report.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A registered version whose series are taken over."""
+
+    version: str
+    weights: Weights
+    estimators: "dict[Series, Pipeline]"
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What one training run did; stored beside the models."""
+
+    fitted: list[tuple[str, str, int]]
+    """(device, sensor, windows)"""
+    refused: list[Refusal]
+    parity: float
+    """Largest difference of the bank from scikit-learn, as a share of max(1, nu * n)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A stored version and how its training went."""
+
+    manifest: Manifest
+    report: Report
+
+
+def register(
+    registry: Registry,
+    fleet: Fleet,
+    *,
+    options: SvmOptions,
+    spec: WindowSpec,
+    clock: Clock,
+    base: Base | None = None,
+) -> Registered:
+    """Store the fleet as a new version, with the series of `base` that it does not fit anew. Does not promote.
+
+    A series on which the bank differs from scikit-learn is refused. Raises BadInput if no series is left.
+    """
+    fleet, worst = _passed_parity(fleet)
+    if not fleet.fitted:
+        reasons = "; ".join(f"{r.device}/{r.sensor}: {r.reason}" for r in fleet.refused[:5])
+        raise BadInput(f"no series could be trained ({reasons or 'there are no windows'})")
+    parts = [*([base.weights] if base else []), *(fit.row for fit in fleet.fitted)]
+    weights = merge(parts)
+    estimators = dict(base.estimators if base else {}) | {fit.windows.series: fit.estimator for fit in fleet.fitted}
+    report = Report(
+        fitted=[(*fit.windows.series, len(fit.windows.start_us)) for fit in fleet.fitted],
+        refused=fleet.refused,
+        parity=worst,
+    )
+    files = {
+        GRAPH_FILE: bank_graph(),
+        WEIGHTS_FILE: encode_weights(weights),
+        ESTIMATORS_FILE: _dump({series: estimators[series] for series in weights.series}),
+        REPORT_FILE: msgspec.json.encode(report),
+    }
+    created_at = clock.now()
+    manifest = Manifest(
+        model=registry.model,
+        version=_version(created_at, files[WEIGHTS_FILE]),
+        created_at=created_at,
+        creator=f"penstock {installed_version('penstock')}, scikit-learn {installed_version('scikit-learn')}",
+        features=list(FEATURES),
+        window=spec.name,
+        inputs=INPUTS,
+        outputs=OUTPUTS,
+        series=len(weights),
+        metrics={
+            "series_fitted": len(fleet.fitted),
+            "series_refused": len(fleet.refused),
+            "training_flag_rate": float(weights.flagged.sum() / weights.windows.sum()),
+            "max_parity_difference": worst,
+        },
+        parameters={name: getattr(options, name) for name in options.__struct_fields__},
+        data_fingerprint=fingerprint((fit.windows for fit in fleet.fitted), spec),
+        based_on=base.version if base else None,
+    )
+    return Registered(registry.publish(manifest, files), report)
+
+
+def load_base(registry: Registry, version: str | None, spec: WindowSpec) -> Base | None:
+    """The series of `version` that can be taken over; None if there is no version, or it is for other windows.
+
+    Series whose stored model is degenerate are left out. Raises ModelRefused on a wrong digest.
+    """
+    if version is None:
+        return None
+    manifest = registry.manifest(version)
+    if manifest.window != spec.name or manifest.features != list(FEATURES):
+        return None
+    weights = decode_weights(registry.file(manifest, WEIGHTS_FILE))
+    bad = guards.refusals(weights)
+    sound = select(weights, [i for i, series in enumerate(weights.series) if series not in bad])
+    return Base(version, sound, load_estimators(registry, manifest))
+
+
+def load_estimators(registry: Registry, manifest: Manifest) -> "dict[Series, Pipeline]":
+    """The scikit-learn pipelines of a version, to verify the bank against.
+
+    They are pickles: the digest is checked first, and whoever can write the registry is trusted.
+    """
+    import joblib
+
+    estimators: dict[Series, Pipeline] = joblib.load(io.BytesIO(registry.file(manifest, ESTIMATORS_FILE)))
+    return estimators
+
+
+def _passed_parity(fleet: Fleet) -> tuple[Fleet, float]:
+    differences = parity(fleet.fitted)
+    good = [fit for fit in fleet.fitted if differences[fit.windows.series] <= PARITY_TOLERANCE]
+    failed = [
+        Refusal(
+            *fit.windows.series,
+            len(fit.windows.start_us),
+            f"the bank differs from scikit-learn by {differences[fit.windows.series]:.2g} of max(1, nu n); "
+            f"at most {PARITY_TOLERANCE:g} is allowed",
+        )
+        for fit in fleet.fitted
+        if not differences[fit.windows.series] <= PARITY_TOLERANCE
+    ]
+    refused = sorted([*fleet.refused, *failed], key=lambda refusal: (refusal.device, refusal.sensor))
+    worst = max((differences[fit.windows.series] for fit in good), default=0.0)
+    return Fleet(good, refused), worst
+
+
+def _dump(estimators: "dict[Series, Pipeline]") -> bytes:
+    import joblib
+
+    buffer = io.BytesIO()
+    joblib.dump(estimators, buffer, compress=("zlib", 1))
+    return buffer.getvalue()
+
+
+def _version(created_at: float, weights: bytes) -> str:
+    """Sorts by time; the digest tells apart what was made in one second."""
+    stamp = datetime.fromtimestamp(created_at, UTC).strftime("%Y%m%dT%H%M%SZ")
+    return f"{stamp}-{hashlib.sha256(weights).hexdigest()[:8]}"
