@@ -1,0 +1,77 @@
+"""What can go wrong in the hub, told apart by what the caller must do.
+
+HubError
+├── CannotStart            the operator must act first: the message says how
+├── StorageFailed          the disk refused: try again later, nothing was acknowledged
+├── UnknownTopic           no such topic or partition
+├── TopicExists
+├── InvalidTopic           name, partition count or setting refused
+│   ├── InvalidPartitions
+│   └── InvalidConfig
+└── BatchRefused           the producer sent something that must not be stored
+    ├── CorruptBatch
+    ├── BatchTooLarge
+    ├── UnsupportedBatch
+    ├── OutOfOrderSequence
+    └── StaleProducerEpoch
+
+These know nothing of a wire protocol: each endpoint translates them once, at its edge.
+"""
+
+from __future__ import annotations
+
+
+class HubError(Exception):
+    """Base of every error the hub raises on purpose."""
+
+
+class CannotStart(HubError):
+    """The data directory cannot be served as it is; the message says what to do."""
+
+
+class StorageFailed(HubError):
+    """The disk refused a write or a flush; nothing of the request was acknowledged."""
+
+
+class UnknownTopic(HubError):
+    """The topic, or the partition of it, does not exist."""
+
+
+class TopicExists(HubError):
+    """A topic of this name exists already."""
+
+
+class InvalidTopic(HubError):
+    """The topic's name is not allowed."""
+
+
+class InvalidPartitions(InvalidTopic):
+    """The number of partitions is not allowed."""
+
+
+class InvalidConfig(InvalidTopic):
+    """A topic setting has a value that the hub cannot honour."""
+
+
+class BatchRefused(HubError):
+    """The record batch must not be stored."""
+
+
+class CorruptBatch(BatchRefused):
+    """The batch is not whole: a length, count or checksum does not match."""
+
+
+class BatchTooLarge(BatchRefused):
+    """The batch is larger than the hub accepts."""
+
+
+class UnsupportedBatch(BatchRefused):
+    """The batch has an old format, belongs to a transaction, or is a control batch."""
+
+
+class OutOfOrderSequence(BatchRefused):
+    """An idempotent producer left out a batch."""
+
+
+class StaleProducerEpoch(BatchRefused):
+    """An idempotent producer with a newer epoch has taken over."""

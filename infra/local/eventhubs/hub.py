@@ -1,0 +1,170 @@
+"""The hub as its endpoints see it: topics, partitions, groups, offsets. It knows no protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from .errors import CannotStart, StorageFailed, UnknownTopic
+from .groups.coordinator import Coordinator
+from .log.files import sync_directory
+from .log.flush import Flusher
+from .log.partition import PartitionLog
+from .offsets import OffsetStore
+from .producer_ids import ProducerIds
+from .settings import HubSettings
+from .topics import Catalogue, Topic
+
+_log = logging.getLogger(__name__)
+
+
+def wall_clock_ms() -> int:
+    """Now, in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class Hub:
+    """One data directory, open. To be made, used and closed on one event loop.
+
+    Opening recovers: it cuts what a crash left unfinished, and raises CannotStart for what it cannot put right.
+    """
+
+    def __init__(self, settings: HubSettings, clock_ms: Callable[[], int] = wall_clock_ms) -> None:
+        self.settings = settings
+        self.clock_ms = clock_ms
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(settings.data_dir)
+        self.cluster_id = _cluster_id(settings.data_dir)
+        self._flusher = Flusher(settings.log.fsync, settings.log.fsync_interval_s)
+        journals = settings.data_dir
+        self.catalogue = Catalogue(journals / "topics.journal", self._flusher, settings.max_partitions)
+        self.offsets = OffsetStore(journals / "offsets.journal", self._flusher)
+        self.producer_ids = ProducerIds(journals / "producer-ids.journal", self._flusher)
+        self.coordinator = Coordinator(settings.groups)
+        self._topics_dir = settings.data_dir / "topics"
+        self._topics_dir.mkdir(exist_ok=True)
+        self._remove_leftovers()
+        self._logs: dict[tuple[str, int], PartitionLog] = {}
+        for topic in self.catalogue.topics.values():
+            self._open_partitions(topic)
+        for name, partitions in settings.hubs.items():
+            self._have(name, partitions)
+        self._retention = asyncio.get_running_loop().create_task(self._retain_for_ever())
+
+    def _remove_leftovers(self) -> None:
+        for directory in self.catalogue.deleted_directories:
+            shutil.rmtree(self._topics_dir / directory, ignore_errors=True)
+
+    def _have(self, name: str, partitions: int) -> None:
+        topic = self.catalogue.topics.get(name)
+        if topic is None:
+            self.create_topic(name, partitions, {})
+        elif topic.partitions < partitions:
+            self.grow_topic(name, partitions)
+        elif topic.partitions > partitions:
+            _log.warning("%s keeps its %d partitions: they can only become more", name, topic.partitions)
+
+    def _open_partitions(self, topic: Topic) -> None:
+        for index in range(topic.partitions):
+            if (topic.name, index) not in self._logs:
+                self._logs[topic.name, index] = PartitionLog(
+                    self._topics_dir / topic.directory / str(index), self.settings.log, self._flusher
+                )
+
+    def partition(self, topic: str, index: int) -> PartitionLog:
+        """The log of one partition, or UnknownTopic."""
+        try:
+            return self._logs[topic, index]
+        except KeyError:
+            raise UnknownTopic(f"there is no partition {index} of a topic {topic!r}") from None
+
+    def create_topic(self, name: str, partitions: int, configs: dict[str, str]) -> Topic:
+        """Add a topic; durable on return. -1 partitions means the default number."""
+        count = self.settings.default_partitions if partitions == -1 else partitions
+        topic = self.catalogue.create(name, count, configs)
+        self._open_new(topic)
+        return topic
+
+    def grow_topic(self, name: str, partitions: int) -> Topic:
+        """Give a topic more partitions; durable on return."""
+        topic = self.catalogue.grow(name, partitions)
+        self._open_new(topic)
+        return topic
+
+    def _open_new(self, topic: Topic) -> None:
+        self._open_partitions(topic)
+        sync_directory(self._topics_dir / topic.directory)
+        sync_directory(self._topics_dir)
+
+    async def delete_topic(self, name: str) -> None:
+        """Remove a topic with its records and committed offsets."""
+        topic = self.catalogue.delete(name)
+        self.offsets.forget_topic(name)
+        for index in range(topic.partitions):
+            log = self._logs.pop((name, index))
+            log.close()
+            for wake in tuple(log.watchers):
+                wake()
+        await asyncio.to_thread(shutil.rmtree, self._topics_dir / topic.directory, ignore_errors=True)
+
+    async def _retain_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.log.retention_check_s)
+            self.retain()
+
+    def retain(self) -> None:
+        """Delete the segments that no topic has to keep any more. Compacted topics keep everything."""
+        limits = self.settings.log
+        for (name, index), log in self._logs.items():
+            topic = self.catalogue.topics[name]
+            if topic.compacted:
+                continue
+            try:
+                removed = log.retain(
+                    self.clock_ms(),
+                    topic.limit("retention.ms", limits.retention_ms),
+                    topic.limit("retention.bytes", limits.retention_bytes),
+                )
+            except (OSError, StorageFailed) as error:
+                _log.error("retention of %s/%d: %s", name, index, error)
+                continue
+            if removed:
+                _log.info("%s/%d: %d old segments removed", name, index, removed)
+
+    async def close(self) -> None:
+        """Flush everything and give the data directory back."""
+        self._retention.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._retention
+        self.coordinator.close()
+        await self._flusher.close()
+        for log in self._logs.values():
+            log.close()
+        for journal in (self.catalogue, self.offsets, self.producer_ids):
+            journal.close()
+        os.close(self._lock)
+
+
+def _lock(data_dir: Path) -> int:
+    fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise CannotStart(f"another hub serves {data_dir}: stop it, or choose another data directory") from None
+    return fd
+
+
+def _cluster_id(data_dir: Path) -> str:
+    path = data_dir / "cluster-id"
+    if not path.exists():
+        path.write_text(f"eventhubs-local-{uuid.uuid4().hex[:12]}")
+    return path.read_text()

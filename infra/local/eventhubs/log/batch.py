@@ -1,0 +1,123 @@
+"""The header of a Kafka v2 record batch: read it, check it, stamp it.
+
+Batches are stored as they came, compressed or not. Three things are rewritten on append: the base offset and the
+leader epoch, which lie outside the checksum, and the timestamp fields, because Event Hubs stamps broker append
+time. For the latter the checksum is computed anew.
+
+Layout: https://kafka.apache.org/documentation/#recordbatch
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from crc32c import crc32c
+
+from ..errors import BatchTooLarge, CorruptBatch, UnsupportedBatch
+
+_HEADER = struct.Struct(">qiibIhiqqqhii")
+_UNCHECKED = struct.Struct(">qiibI")  # base offset to checksum: not covered by it
+_CHECKED = struct.Struct(">hiqqqhii")  # attributes to record count: covered
+HEADER_BYTES = _HEADER.size
+LENGTH_OVERHEAD = 12  # the length field counts from after itself; base offset and length come before
+_CRC_START = _UNCHECKED.size
+
+_MAGIC = 2
+_COMPRESSION_MASK = 0x07
+_LOG_APPEND_TIME = 0x08
+_TRANSACTIONAL = 0x10
+_CONTROL = 0x20
+_LAST_CODEC = 4  # none, gzip, snappy, lz4, zstd
+LEADER_EPOCH = 0  # there is one broker, and it never hands over
+
+
+class BatchHeader(NamedTuple):
+    """The fields before the records. Times are epoch milliseconds; `producer_id` is -1 without idempotence."""
+
+    base_offset: int
+    batch_length: int
+    leader_epoch: int
+    magic: int
+    crc: int
+    attributes: int
+    last_offset_delta: int
+    base_timestamp: int
+    max_timestamp: int
+    producer_id: int
+    producer_epoch: int
+    base_sequence: int
+    record_count: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole batch, header included."""
+        return self.batch_length + LENGTH_OVERHEAD
+
+    @property
+    def next_offset(self) -> int:
+        """The offset after the batch's last record."""
+        return self.base_offset + self.last_offset_delta + 1
+
+
+def read_header(buffer: bytes | memoryview, position: int = 0) -> BatchHeader:
+    """The header at `position`; `buffer` must hold all `HEADER_BYTES` of it."""
+    return BatchHeader._make(_HEADER.unpack_from(buffer, position))
+
+
+def checksum_matches(header: BatchHeader, batch: memoryview) -> bool:
+    """Whether the batch, header included, is what its checksum was made of."""
+    return crc32c(batch[_CRC_START:]) == header.crc
+
+
+def check_produced(records: bytes, max_bytes: int) -> BatchHeader:
+    """The header of the one whole, sound batch that `records` must be.
+
+    Raises a `BatchRefused` that says what is wrong.
+    """
+    if len(records) < HEADER_BYTES:
+        raise CorruptBatch(f"a record batch has at least {HEADER_BYTES} bytes, got {len(records)}")
+    header = read_header(records)
+    if header.magic != _MAGIC:
+        raise UnsupportedBatch(f"only record batches of format 2 are taken, got format {header.magic}")
+    if len(records) > max_bytes:
+        raise BatchTooLarge(f"the batch has {len(records)} bytes, at most {max_bytes} are taken")
+    if header.size != len(records):
+        raise CorruptBatch(f"the batch says it has {header.size} bytes, got {len(records)}")
+    if header.record_count < 1 or header.last_offset_delta != header.record_count - 1:
+        raise CorruptBatch(f"{header.record_count} records cannot end at offset delta {header.last_offset_delta}")
+    if header.attributes & (_TRANSACTIONAL | _CONTROL):
+        raise UnsupportedBatch("transactions are not offered")
+    if header.attributes & _COMPRESSION_MASK > _LAST_CODEC:
+        raise UnsupportedBatch(f"unknown compression {header.attributes & _COMPRESSION_MASK}")
+    if not checksum_matches(header, memoryview(records)):
+        raise CorruptBatch("the checksum does not match")
+    return header
+
+
+def stamp(
+    records: bytes, header: BatchHeader, base_offset: int, append_ms: int
+) -> tuple[BatchHeader, list[bytes | memoryview]]:
+    """The batch at its place in the log: its new header, and the pieces to write in order."""
+    attributes = header.attributes | _LOG_APPEND_TIME
+    checked = _CHECKED.pack(
+        attributes,
+        header.last_offset_delta,
+        header.base_timestamp,
+        append_ms,
+        header.producer_id,
+        header.producer_epoch,
+        header.base_sequence,
+        header.record_count,
+    )
+    payload = memoryview(records)[HEADER_BYTES:]
+    crc = crc32c(payload, crc32c(checked))
+    unchecked = _UNCHECKED.pack(base_offset, header.batch_length, LEADER_EPOCH, _MAGIC, crc)
+    stamped = header._replace(
+        base_offset=base_offset,
+        leader_epoch=LEADER_EPOCH,
+        crc=crc,
+        attributes=attributes,
+        max_timestamp=append_ms,
+    )
+    return stamped, [unchecked + checked, payload]

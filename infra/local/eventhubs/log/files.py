@@ -1,0 +1,48 @@
+"""Writing files so that a failure leaves what was there before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import StorageFailed
+
+
+def write_whole(fd: int, pieces: Sequence[bytes | memoryview], position: int, name: str) -> int:
+    """Write all pieces at `position`, the file's end, by one system call; returns the bytes written.
+
+    When the disk takes only a part of them the file is cut back to `position` and `StorageFailed` is raised.
+    """
+    expected = sum(len(piece) for piece in pieces)
+    try:
+        written = os.pwritev(fd, pieces, position)
+    except OSError as error:
+        os.ftruncate(fd, position)
+        raise StorageFailed(f"{name}: {error.strerror or error}; nothing was stored") from error
+    if written != expected:
+        os.ftruncate(fd, position)
+        raise StorageFailed(f"{name}: only {written} of {expected} bytes fitted on the disk; nothing was stored")
+    return written
+
+
+def cut_tail(fd: int, position: int, aside: Path) -> int:
+    """Cut the file at `position`, keeping the cut bytes in the file `aside`; returns how many there were.
+
+    They are kept because a human may want to look into what a crash left behind; the hub never reads them again.
+    """
+    size = os.fstat(fd).st_size
+    tail = os.pread(fd, size - position, position)
+    aside.write_bytes(tail)
+    os.ftruncate(fd, position)
+    os.fsync(fd)
+    return len(tail)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the directory's entries (files created, renamed, removed) durable."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,261 @@
+"""One partition: segments in a row, what producers sent before, and how far readers may see."""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_right
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import CannotStart, StorageFailed
+from ..settings import LogSettings
+from .batch import check_produced, stamp
+from .files import sync_directory
+from .flush import Flusher, FlushJob, Ticket
+from .producers import ProducerWindow
+from .segment import Segment
+
+_log = logging.getLogger(__name__)
+
+
+class Appended(NamedTuple):
+    """Where a batch lies. It is to be acknowledged after `PartitionLog.settled`."""
+
+    base_offset: int
+    next_offset: int
+    append_ms: int
+    ticket: Ticket | None
+
+
+class _End(NamedTuple):
+    offset: int
+    segment: Segment
+    position: int
+
+
+class PartitionLog:
+    """An append-only sequence of record batches.
+
+    Offsets count records from 0. Readers see batches below `high_watermark`, which under group commit moves only
+    after the flush: what a consumer has acted upon is never taken back by a power cut. Append times never decrease.
+    """
+
+    def __init__(self, directory: Path, settings: LogSettings, flusher: Flusher) -> None:
+        self.watchers: set[Callable[[], None]] = set()
+        """Called whenever the high watermark moves."""
+        self._directory = directory
+        self._settings = settings
+        self._flusher = flusher
+        self._producers = ProducerWindow()
+        self._unflushed: set[Segment] = set()
+        self._last_ticket: Ticket | None = None
+        self._failure: str | None = None
+        self._segments = self._recover()
+        self._readable = self._end()
+        self._last_append_ms = max(segment.max_timestamp for segment in self._segments)
+
+    def _recover(self) -> list[Segment]:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        paths = sorted(self._directory.glob("*.log"))
+        if not paths:
+            segment = Segment.create(self._directory, 0, self._settings.index_interval_bytes)
+            segment.sync()
+            return [segment]
+        segments: list[Segment] = []
+        for path in paths:
+            if segments and int(path.stem) != segments[-1].next_offset:
+                raise CannotStart(
+                    f"{path} does not follow offset {segments[-1].next_offset - 1}, where the segment before it "
+                    "ends: a file is missing. Restore it from a copy, or move the earlier segments away to go on "
+                    "without them."
+                )
+            segments.append(
+                Segment.recover(
+                    path,
+                    self._settings.index_interval_bytes,
+                    last=path == paths[-1],
+                    on_batch=self._producers.note,
+                )
+            )
+        if segments[0].base_offset > 0:
+            self._producers.forget_past()
+        return segments
+
+    def _end(self) -> _End:
+        active = self._segments[-1]
+        return _End(active.next_offset, active, active.size)
+
+    @property
+    def start_offset(self) -> int:
+        """The first offset that is still kept."""
+        return self._segments[0].base_offset
+
+    @property
+    def high_watermark(self) -> int:
+        """The offset after the last record that readers may see."""
+        return self._readable.offset
+
+    @property
+    def end_offset(self) -> int:
+        """The offset that the next record gets."""
+        return self._segments[-1].next_offset
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on disk."""
+        return sum(segment.size for segment in self._segments)
+
+    def append(self, records: bytes, now_ms: int) -> Appended:
+        """Store one produced record batch, stamped with the append time; a repeated one is not stored again.
+
+        Raises a BatchRefused for what must not be stored, and StorageFailed, after which the log is as before.
+        """
+        batch = check_produced(records, self._settings.max_batch_bytes)
+        if self._failure is not None:
+            raise StorageFailed(self._failure)
+        repeated = self._producers.check(batch)
+        if repeated is not None:
+            # Its first copy may still be waiting for the disk, and so must this acknowledgement.
+            return Appended(repeated.base_offset, repeated.next_offset, repeated.append_ms, self._last_ticket)
+        append_ms = max(now_ms, self._last_append_ms)
+        active = self._active_for(batch.size)
+        header, pieces = stamp(records, batch, active.next_offset, append_ms)
+        active.append(header, pieces)
+        self._last_append_ms = append_ms
+        self._producers.note(header)
+        self._unflushed.add(active)
+        self._last_ticket = self._flusher.mark(self)
+        if self._last_ticket is None:
+            self._make_readable(self._end())
+        return Appended(header.base_offset, header.next_offset, append_ms, self._last_ticket)
+
+    async def settled(self, appended: Appended) -> None:
+        """Return when the append may be acknowledged under the flush policy, or raise StorageFailed."""
+        await self._flusher.settled(appended.ticket)
+        if appended.ticket is not None and self.high_watermark < appended.next_offset:
+            raise StorageFailed(self._failure or f"{self._directory}: the partition was deleted")
+
+    def _active_for(self, size: int) -> Segment:
+        active = self._segments[-1]
+        if active.size > 0 and active.size + size > self._settings.segment_bytes:
+            return self._roll()
+        return active
+
+    def _roll(self) -> Segment:
+        end = self._segments[-1].next_offset
+        try:
+            segment = Segment.create(self._directory, end, self._settings.index_interval_bytes)
+        except OSError as error:
+            raise StorageFailed(f"{self._directory}: {error.strerror}; nothing was stored") from error
+        self._segments.append(segment)
+        return segment
+
+    def begin_flush(self) -> FlushJob:
+        """All segments written to since the last flush; afterwards they are readable."""
+        segments = sorted(self._unflushed, key=lambda segment: segment.base_offset)
+        self._unflushed = set()
+        end = self._end()
+
+        def flush() -> None:
+            for segment in segments:
+                segment.sync()
+
+        def done(failure: OSError | None) -> None:
+            if failure is not None:
+                # The kernel may have dropped the pages it could not write: only a fresh read of the file tells.
+                self._failure = (
+                    f"{self._directory}: flushing failed ({failure.strerror}); restart the hub to go on writing"
+                )
+                _log.error("%s", self._failure)
+            elif self._failure is None and end.offset > self._readable.offset:
+                self._make_readable(end)
+
+        return FlushJob(flush, done)
+
+    def _make_readable(self, end: _End) -> None:
+        self._readable = end
+        for wake in tuple(self.watchers):
+            wake()
+
+    def read(self, offset: int, max_bytes: int) -> bytes:
+        """Whole batches from the one that holds `offset`, at most `max_bytes` but at least one; b"" at the end.
+
+        `offset` lies between `start_offset` and `high_watermark`.
+        """
+        if offset >= self._readable.offset:
+            return b""
+        segment = self._segment_of(offset)
+        position = segment.locate(offset)
+        stop = segment.boundary(position, max_bytes, self._readable_size(segment))
+        return segment.read(position, stop - position)
+
+    def bytes_after(self, offset: int) -> int:
+        """How many bytes a reader at `offset` could have now."""
+        if offset >= self._readable.offset:
+            return 0
+        first = self._segment_of(offset)
+        total = self._readable_size(first) - first.locate(offset)
+        return total + sum(
+            self._readable_size(segment)
+            for segment in self._segments
+            if first.base_offset < segment.base_offset <= self._readable.segment.base_offset
+        )
+
+    def _segment_of(self, offset: int) -> Segment:
+        return self._segments[bisect_right(self._segments, offset, key=lambda segment: segment.base_offset) - 1]
+
+    def _readable_size(self, segment: Segment) -> int:
+        return self._readable.position if segment is self._readable.segment else segment.size
+
+    def find_time(self, timestamp_ms: int) -> tuple[int, int] | None:
+        """Offset and append time of the first readable record appended at or after the time."""
+        for segment in self._segments:
+            if segment.max_timestamp < timestamp_ms:
+                continue
+            header = segment.locate_time(timestamp_ms)
+            if header is not None and header.base_offset < self._readable.offset:
+                return header.base_offset, header.max_timestamp
+            return None
+        return None
+
+    @property
+    def last_append_ms(self) -> int:
+        """When the last record was appended, -1 if never."""
+        return self._last_append_ms
+
+    def retain(self, now_ms: int, retention_ms: int, retention_bytes: int) -> int:
+        """Delete the oldest segments that are too old or too much; returns how many. -1 means no limit.
+
+        A segment goes when its last record is too old, or when the rest alone reaches the allowed bytes.
+        """
+        active = self._segments[-1]
+        if retention_ms >= 0 and active.size > 0 and active.max_timestamp < now_ms - retention_ms:
+            self._roll()
+        excess = self.size_bytes - retention_bytes if retention_bytes >= 0 else -1
+        doomed = 0
+        for segment in self._segments[:-1]:
+            too_old = retention_ms >= 0 and segment.max_timestamp < now_ms - retention_ms
+            if not (too_old or excess >= segment.size) or segment.next_offset > self._readable.offset:
+                break
+            excess -= segment.size
+            doomed += 1
+        if doomed:
+            self._drop(doomed)
+        return doomed
+
+    def _drop(self, count: int) -> None:
+        # The new start must be durable before the old one is gone, or a crash would leave no segment at all.
+        self._segments[-1].sync()
+        if self._readable.offset == self.end_offset:
+            self._readable = self._end()
+        for segment in self._segments[:count]:
+            segment.remove()
+        del self._segments[:count]
+        sync_directory(self._directory)
+        self._producers.forget_past()
+
+    def close(self) -> None:
+        """Give the files back. Unflushed writes are the flusher's to finish before."""
+        for segment in self._segments:
+            segment.close()

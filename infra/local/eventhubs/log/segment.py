@@ -1,0 +1,213 @@
+"""One segment: a file of contiguous record batches, and a sparse index of it in memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from ..errors import CannotStart
+from .batch import HEADER_BYTES, BatchHeader, checksum_matches, read_header
+from .files import cut_tail, sync_directory, write_whole
+
+_log = logging.getLogger(__name__)
+_SCAN_BYTES = 4 * 1024 * 1024
+_WALK_BYTES = 64 * 1024
+
+
+def segment_path(directory: Path, base_offset: int) -> Path:
+    """Where the segment that starts at `base_offset` lies."""
+    return directory / f"{base_offset:020d}.log"
+
+
+class Segment:
+    """A file of batches from `base_offset` to `next_offset`, `size` bytes long.
+
+    The index holds, for one batch in about `index_interval_bytes`, its first offset, position and append time. All
+    three only grow, so each can be searched by bisection.
+    """
+
+    def __init__(self, path: Path, base_offset: int, fd: int, index_interval_bytes: int, *, new: bool) -> None:
+        self.path = path
+        self.base_offset = base_offset
+        self.next_offset = base_offset
+        self.size = 0
+        self.max_timestamp = -1
+        self._fd = fd
+        self._closing = threading.Lock()
+        self._closed = False
+        self._directory_dirty = new
+        self._index_interval = index_interval_bytes
+        self._indexed_until = -index_interval_bytes
+        self._offsets = array("q")
+        self._positions = array("q")
+        self._times = array("q")
+
+    @classmethod
+    def create(cls, directory: Path, base_offset: int, index_interval_bytes: int) -> Segment:
+        """A new, empty segment; its directory entry becomes durable with its first flush."""
+        path = segment_path(directory, base_offset)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        return cls(path, base_offset, fd, index_interval_bytes, new=True)
+
+    @classmethod
+    def recover(
+        cls,
+        path: Path,
+        index_interval_bytes: int,
+        *,
+        last: bool,
+        on_batch: Callable[[BatchHeader], None],
+    ) -> Segment:
+        """The segment on disk, every batch checked for length, contiguity and checksum, and told to `on_batch`.
+
+        What does not hold at the end of the last segment is a write that a crash cut short, and is cut off. Anywhere
+        else it is damage to acknowledged data: `CannotStart`.
+        """
+        fd = os.open(path, os.O_RDWR)
+        segment = cls(path, int(path.stem), fd, index_interval_bytes, new=False)
+        size = os.fstat(fd).st_size
+        for header in segment._sound_batches(size):
+            segment._note(header)
+            on_batch(header)
+        if segment.size < size:
+            segment._cut_or_refuse(size, last=last)
+        return segment
+
+    def _sound_batches(self, size: int) -> Iterator[BatchHeader]:
+        """The batches from the start on, up to the first that is not sound. The caller notes each before the next."""
+        while size - self.size >= HEADER_BYTES:
+            chunk_start = self.size
+            chunk = memoryview(os.pread(self._fd, _SCAN_BYTES, chunk_start))
+            yield from self._sound_in_chunk(chunk, chunk_start)
+            if self.size > chunk_start:
+                continue
+            header = read_header(chunk)
+            if not _SCAN_BYTES < header.size <= size - chunk_start:
+                return
+            whole = memoryview(os.pread(self._fd, header.size, chunk_start))
+            yield from self._sound_in_chunk(whole, chunk_start)
+            if self.size == chunk_start:
+                return
+
+    def _sound_in_chunk(self, chunk: memoryview, chunk_start: int) -> Iterator[BatchHeader]:
+        at = 0
+        while len(chunk) - at >= HEADER_BYTES:
+            header = read_header(chunk, at)
+            end = at + header.size
+            if (
+                header.size < HEADER_BYTES
+                or end > len(chunk)
+                or header.base_offset != self.next_offset
+                or header.last_offset_delta < 0
+                or not checksum_matches(header, chunk[at:end])
+            ):
+                return
+            yield header
+            at = self.size - chunk_start
+
+    def _cut_or_refuse(self, size: int, *, last: bool) -> None:
+        if not last:
+            os.close(self._fd)
+            raise CannotStart(
+                f"{self.path} is damaged at byte {self.size}, before offset {self.next_offset}, and later segments "
+                "exist: these records were acknowledged, so nothing was cut. Restore the file from a copy, or move "
+                "this and all earlier segments of the partition away to go on without them."
+            )
+        cut = cut_tail(self._fd, self.size, self.path.with_suffix(f".cut-{self.size}"))
+        _log.warning(
+            "%s: cut %d of %d bytes that a crash left unfinished after offset %d",
+            self.path,
+            cut,
+            size,
+            self.next_offset - 1,
+        )
+
+    def append(self, header: BatchHeader, pieces: Sequence[bytes | memoryview]) -> None:
+        """Write a stamped batch at the end. `StorageFailed` leaves the segment as it was."""
+        write_whole(self._fd, pieces, self.size, str(self.path))
+        self._note(header)
+
+    def _note(self, header: BatchHeader) -> None:
+        self.max_timestamp = max(self.max_timestamp, header.max_timestamp)
+        if self.size - self._indexed_until >= self._index_interval:
+            self._offsets.append(header.base_offset)
+            self._positions.append(self.size)
+            self._times.append(self.max_timestamp)
+            self._indexed_until = self.size
+        self.size += header.size
+        self.next_offset = header.next_offset
+
+    def read(self, position: int, length: int) -> bytes:
+        """The bytes at `position`."""
+        return os.pread(self._fd, length, position)
+
+    def locate(self, offset: int) -> int:
+        """The position of the batch that holds `offset`, or the size when all batches lie before it."""
+        entry = bisect_right(self._offsets, offset) - 1
+        start = self._positions[entry] if entry >= 0 else 0
+        for position, header in self._walk(start):
+            if header.next_offset > offset:
+                return position
+        return self.size
+
+    def locate_time(self, timestamp_ms: int) -> BatchHeader | None:
+        """The first batch appended at or after the time, if any."""
+        # The entry before the first one that is late enough: batches between the two may qualify as well.
+        entry = bisect_left(self._times, timestamp_ms) - 1
+        start = self._positions[entry] if entry >= 0 else 0
+        for _, header in self._walk(start):
+            if header.max_timestamp >= timestamp_ms:
+                return header
+        return None
+
+    def boundary(self, position: int, limit: int, end: int) -> int:
+        """The end of the last whole batch within `limit` bytes of `position`, or of the first one; at most `end`."""
+        if end - position <= limit:
+            return end
+        entry = bisect_right(self._positions, position + limit) - 1
+        if entry >= 0 and self._positions[entry] > position:
+            return self._positions[entry]
+        reached = position
+        for start, header in self._walk(position):
+            stop = start + header.size
+            if reached > position and stop > position + limit:
+                break
+            reached = stop
+        return min(reached, end)
+
+    def _walk(self, position: int) -> Iterator[tuple[int, BatchHeader]]:
+        """Positions and headers of the batches from `position`, which must be a batch's start."""
+        window_start, window = position, b""
+        while position < self.size:
+            if position + HEADER_BYTES > window_start + len(window):
+                window_start, window = position, self.read(position, _WALK_BYTES)
+            header = read_header(window, position - window_start)
+            yield position, header
+            position += header.size
+
+    def sync(self) -> None:
+        """Flush to disk; runs in a thread, so it may meet a segment that retention has just removed."""
+        with self._closing:
+            if self._closed:
+                return
+            os.fdatasync(self._fd)
+            if self._directory_dirty:
+                sync_directory(self.path.parent)
+                self._directory_dirty = False
+
+    def close(self) -> None:
+        """Give the file back; waits for a flush in progress."""
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                os.close(self._fd)
+
+    def remove(self) -> None:
+        """Close and delete the file."""
+        self.close()
+        self.path.unlink(missing_ok=True)

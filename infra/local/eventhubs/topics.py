@@ -1,0 +1,127 @@
+"""Which topics there are: names, partition counts, settings, kept in a journal."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from pathlib import Path
+
+import msgspec
+
+from .errors import InvalidConfig, InvalidPartitions, InvalidTopic, TopicExists, UnknownTopic
+from .log.flush import Flusher
+from .log.journal import Journal
+
+_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+_INTEGER_CONFIGS = frozenset({"retention.ms", "retention.bytes", "segment.bytes", "max.message.bytes"})
+
+
+class Topic(msgspec.Struct, frozen=True):
+    """A topic as created and grown. `configs` holds only what was set for it, by Kafka's names."""
+
+    name: str
+    id: uuid.UUID
+    partitions: int
+    configs: dict[str, str] = {}
+
+    @property
+    def directory(self) -> str:
+        """Its folder's name; a topic deleted and created again gets another one."""
+        return f"{self.name}.{self.id.hex[:8]}"
+
+    @property
+    def compacted(self) -> bool:
+        """Whether the last value of each key must be kept for ever."""
+        return "compact" in self.configs.get("cleanup.policy", "delete")
+
+    def limit(self, config: str, otherwise: int) -> int:
+        """An integer setting of the topic, or the hub's own."""
+        return int(self.configs.get(config, otherwise))
+
+
+class _Put(msgspec.Struct, frozen=True, tag="put"):
+    topic: Topic
+
+
+class _Deleted(msgspec.Struct, frozen=True, tag="deleted"):
+    name: str
+    directory: str
+
+
+class Catalogue:
+    """The topics by name. Every change is durable when the method returns."""
+
+    def __init__(self, path: Path, flusher: Flusher, max_partitions: int) -> None:
+        self.topics: dict[str, Topic] = {}
+        self.deleted_directories: set[str] = set()
+        """Folders that a crash may have left behind."""
+        self._max_partitions = max_partitions
+        self._journal = Journal(path, flusher, self._replay)
+        if self._journal.messages > 2 * len(self.topics) + 100:
+            self._journal.rewrite(msgspec.json.encode(_Put(topic)) for topic in self.topics.values())
+
+    def _replay(self, payload: bytes) -> None:
+        change = msgspec.json.decode(payload, type=_Put | _Deleted)
+        if isinstance(change, _Put):
+            self.topics[change.topic.name] = change.topic
+        else:
+            self.topics.pop(change.name, None)
+            self.deleted_directories.add(change.directory)
+
+    def get(self, name: str) -> Topic:
+        """The topic, or UnknownTopic."""
+        try:
+            return self.topics[name]
+        except KeyError:
+            raise UnknownTopic(f"there is no topic {name!r}") from None
+
+    def check_new(self, name: str, partitions: int, configs: dict[str, str]) -> None:
+        """Raise InvalidTopic, or TopicExists, if `create` would."""
+        if not _NAME.fullmatch(name) or name in {".", ".."}:
+            raise InvalidTopic(f"{name!r}: a topic's name has 1 to 249 of the characters a-z A-Z 0-9 . _ -")
+        if name in self.topics:
+            raise TopicExists(f"topic {name!r} exists already")
+        self._check_partitions(partitions)
+        for key in _INTEGER_CONFIGS & configs.keys():
+            try:
+                int(configs[key])
+            except ValueError:
+                raise InvalidConfig(f"{key} must be an integer, got {configs[key]!r}") from None
+
+    def _check_partitions(self, partitions: int) -> None:
+        if not 1 <= partitions <= self._max_partitions:
+            raise InvalidPartitions(f"a topic has 1 to {self._max_partitions} partitions, not {partitions}")
+
+    def create(self, name: str, partitions: int, configs: dict[str, str]) -> Topic:
+        """Add a topic."""
+        self.check_new(name, partitions, configs)
+        return self._put(Topic(name, uuid.uuid4(), partitions, configs))
+
+    def check_growth(self, name: str, partitions: int) -> None:
+        """Raise what `grow` would."""
+        topic = self.get(name)
+        self._check_partitions(partitions)
+        if partitions <= topic.partitions:
+            raise InvalidPartitions(
+                f"topic {name!r} has {topic.partitions} partitions already; they can only become more"
+            )
+
+    def grow(self, name: str, partitions: int) -> Topic:
+        """Give a topic more partitions."""
+        self.check_growth(name, partitions)
+        return self._put(msgspec.structs.replace(self.topics[name], partitions=partitions))
+
+    def _put(self, topic: Topic) -> Topic:
+        self._journal.append_now(msgspec.json.encode(_Put(topic)))
+        self.topics[topic.name] = topic
+        return topic
+
+    def delete(self, name: str) -> Topic:
+        """Forget a topic; its files are the caller's to remove."""
+        topic = self.get(name)
+        self._journal.append_now(msgspec.json.encode(_Deleted(name, topic.directory)))
+        return self.topics.pop(name)
+
+    def close(self) -> None:
+        """Give the journal back."""
+        self._journal.close()
