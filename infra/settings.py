@@ -37,11 +37,10 @@ class Settings(BaseSettings):
     idle_after_s: float = Field(default=300.0, gt=0)
     max_devices: int = Field(default=200_000, gt=0)
     """Devices with open windows or a watermark per worker partition; further ones are set aside."""
-    max_open_readings: int = Field(default=20_000_000, gt=0)
+    max_open_readings: int = Field(default=5_000_000, gt=0)
     """Readings in open windows per partition; further ones are set aside."""
 
     # Stream hand-over.
-    batch_max_rows: int = Field(default=20_000, gt=0)
     batch_max_age_s: float = Field(default=0.25, gt=0)
     checkpoint_interval_s: float = Field(default=5.0, gt=0)
     stream_web_port: int = 6066

@@ -16,7 +16,6 @@ class StreamConfig:
     idle_after_s: float = 300.0
     max_devices: int = 200_000
     max_open_readings: int = 5_000_000
-    batch_max_rows: int = 20_000
     batch_max_age_s: float = 0.25
     checkpoint_interval_s: float = 5.0
     archive_max_rows: int = 500_000

@@ -1,0 +1,74 @@
+"""The stream worker's composition root: `python -m infra.wiring.stream`."""
+
+import logging
+from typing import Any
+
+from infra.azure.blobs import AzureBlobs
+from infra.azure.queues import AzureQueue
+from infra.clock import SystemClock
+from infra.settings import Settings
+from models import names
+from stream.app import create_app
+from stream.config import StreamConfig
+
+
+def stream_config(settings: Settings) -> StreamConfig:
+    """The settings that the stream's steps follow."""
+    return StreamConfig(
+        hub=settings.hub,
+        spec=settings.spec,
+        allowed_lateness_s=settings.allowed_lateness_s,
+        max_ahead_s=settings.max_ahead_s,
+        idle_after_s=settings.idle_after_s,
+        max_devices=settings.max_devices,
+        max_open_readings=settings.max_open_readings,
+        batch_max_age_s=settings.batch_max_age_s,
+        checkpoint_interval_s=settings.checkpoint_interval_s,
+    )
+
+
+def build(settings: Settings) -> Any:
+    """The Faust app of these settings."""
+    connection = settings.data_storage.get_secret_value()
+    settings.stream_dir.mkdir(parents=True, exist_ok=True)
+    return create_app(
+        stream_config(settings),
+        bootstrap=settings.kafka_bootstrap,
+        group=settings.consumer_group,
+        blobs=AzureBlobs(connection),
+        queue=AzureQueue(connection, names.SCORE_QUEUE),
+        clock=SystemClock(),
+        session_s=settings.group_session_s,
+        web_port=settings.stream_web_port,
+        data_dir=settings.stream_dir,
+        credentials=_credentials(settings),
+    )
+
+
+def _credentials(settings: Settings) -> Any:
+    """SASL PLAIN over TLS with the connection string, as the Kafka endpoint of Event Hubs asks for."""
+    if settings.kafka_connection is None:
+        return None
+    import ssl
+
+    import faust
+
+    return faust.SASLCredentials(
+        username="$ConnectionString",
+        password=settings.kafka_connection.get_secret_value(),
+        ssl_context=ssl.create_default_context(),
+    )
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    import faust
+
+    logging.getLogger("azure").setLevel(logging.WARNING)
+    app = build(Settings())
+    worker = faust.Worker(app, loglevel="INFO", redirect_stdouts=False, logfile=None)
+    worker.execute_from_commandline()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Runs partitions: an asyncio task each, between the Faust agent that brings chunks and the stores.
+
+CPU work runs on the event loop (it is numpy and short), storage calls on threads. While a partition cannot store
+what it owes it takes no further chunk, so an outage fills the bounded queues and then stops the fetching.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from faust.types import TP
+
+from models.errors import BadInput, ConfigurationError, Conflict, TryLater
+from stream.decode import Chunk
+from stream.partition import Partition, StorageRewound
+
+log = logging.getLogger(__name__)
+
+_QUEUED_CHUNKS = 2
+_TICK_S = 0.1
+# The partition's end counts as watched only while fetches keep answering and this process keeps running.
+_WATCH_GAP_S = 5.0
+_CRASHED = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What the consumer knows of a partition's end; `polled_at` is when (epoch seconds)."""
+
+    end_offset: int
+    polled_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """What workers ask of the consumer."""
+
+    seek: Callable[[TP, int], Awaitable[None]]
+    tail: Callable[[TP], Tail | None]
+    end_offset: Callable[[TP], Awaitable[int]]
+
+
+class PartitionWorker:
+    """Feeds one Partition and stores its results when due."""
+
+    def __init__(self, tp: TP, partition: Partition, broker: Broker) -> None:
+        self.tp = tp
+        self.partition = partition
+        self._broker = broker
+        self._queue: asyncio.Queue[Chunk] = asyncio.Queue(_QUEUED_CHUNKS)
+        self._task: asyncio.Task[None] | None = None
+        self._gap: tuple[int, int] | None = None
+        self._watched_since: float | None = None
+        self._last_tick = time.monotonic()
+
+    async def start(self) -> int:
+        """Restore the partition and begin; the offset to read from. Waits while storage is away."""
+        offset = await self._restore()
+        end = await self._broker.end_offset(self.tp)
+        if end < offset:
+            raise ConfigurationError(
+                f"{self.tp}: the checkpoint says {offset} events were read, but the log ends at {end}: the hub was "
+                "recreated under a kept checkpoint. Remove both (locally: penstock down --wipe) or neither."
+            )
+        self._task = asyncio.create_task(self._run(), name=f"partition {self.tp.partition}")
+        self._task.add_done_callback(_crash_on_error)
+        return offset
+
+    async def put(self, chunk: Chunk) -> None:
+        """Hand over a chunk; waits while the partition is behind."""
+        await self._queue.put(chunk)
+
+    async def stop(self, *, store: bool) -> None:
+        """End the task; with `store`, leave a fresh checkpoint to the next owner if storage answers at once."""
+        if self._task is None:
+            return
+        task, self._task = self._task, None
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        if store:
+            try:
+                await asyncio.to_thread(self.partition.checkpoint)
+            except (Conflict, StorageRewound, TryLater) as error:
+                log.info("%s: left without a fresh checkpoint: %s", self.tp, error)
+
+    async def _run(self) -> None:
+        while True:
+            chunk = await self._next_chunk()
+            if chunk is not None:
+                if not await self._follows(chunk):
+                    continue
+                self.partition.process(chunk)
+            self._watch_end(got_chunk=chunk is not None)
+            await self._store_due()
+
+    async def _next_chunk(self) -> Chunk | None:
+        try:
+            return await asyncio.wait_for(self._queue.get(), _TICK_S)
+        except TimeoutError:
+            return None
+
+    async def _follows(self, chunk: Chunk) -> bool:
+        """Whether the chunk goes on where the partition stands; if records are missing, seek and see.
+
+        A gap that shows twice is the log's own (retention removed it); a gap that does not was a stale fetch.
+        """
+        expected, first = self.partition.next_offset, int(chunk.offset[0])
+        if first <= expected:
+            self._gap = None
+            return True
+        if self._gap == (expected, first):
+            log.warning("%s: offsets %d to %d are no longer in the log", self.tp, expected, first - 1)
+            self._gap = None
+            return True
+        self._gap = (expected, first)
+        await self._rewind(expected)
+        return False
+
+    async def _rewind(self, offset: int) -> None:
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        await self._broker.seek(self.tp, offset)
+
+    def _watch_end(self, *, got_chunk: bool) -> None:
+        """Measure how long the partition's end has been watched without a new event, for idle closes.
+
+        A worker that was frozen, or cut off from the hub, has not watched: it starts again from zero.
+        """
+        now, tail = time.monotonic(), self._broker.tail(self.tp)
+        frozen = now - self._last_tick > _WATCH_GAP_S
+        self._last_tick = now
+        at_end = (
+            tail is not None
+            and tail.end_offset <= self.partition.next_offset
+            and time.time() - tail.polled_at < _WATCH_GAP_S
+        )
+        if got_chunk or frozen or not at_end:
+            self._watched_since = None
+        elif self._watched_since is None:
+            self._watched_since = now
+        else:
+            self.partition.close_idle(now - self._watched_since)
+
+    async def _store_due(self) -> None:
+        """Store what is due; on an outage try again until it works, on a lost race start from the checkpoint."""
+        reported = False
+        while True:
+            try:
+                if self.partition.checkpoint_due():
+                    await asyncio.to_thread(self.partition.checkpoint)
+                elif self.partition.hand_over_due():
+                    await asyncio.to_thread(self.partition.hand_over)
+            except TryLater as error:
+                if not reported:
+                    log.warning("%s: storage is away, waiting: %s", self.tp, error)
+                    reported = True
+                await asyncio.sleep(error.retry_after_s)
+            except (Conflict, StorageRewound) as error:
+                log.warning("%s: starting again from the checkpoint: %s", self.tp, error)
+                await self._rewind(await self._restore())
+                return
+            else:
+                if reported:
+                    log.warning("%s: storage is back", self.tp)
+                return
+
+    async def _restore(self) -> int:
+        reported = False
+        while True:
+            try:
+                return await asyncio.to_thread(self.partition.restore)
+            except TryLater as error:
+                if not reported:
+                    log.warning("%s: storage is away, waiting to restore: %s", self.tp, error)
+                    reported = True
+                await asyncio.sleep(error.retry_after_s)
+            except BadInput as error:
+                raise ConfigurationError(
+                    f"{self.tp}: stored state cannot be read, and going on without it would double windows: {error}"
+                ) from error
+
+
+class Workers:
+    """The workers of all assigned partitions; the transport's PositionKeeper."""
+
+    def __init__(self, make_partition: Callable[[int], Partition], broker: Broker) -> None:
+        self._make_partition = make_partition
+        self._broker = broker
+        self.running: dict[TP, PartitionWorker] = {}
+
+    async def assigned(self, partitions: set[TP]) -> Mapping[TP, int]:
+        """Start a worker per partition, anew even where one runs: its position is then the checkpoint's."""
+        await self.revoked(set(self.running) - partitions)
+        await asyncio.gather(*(self.running.pop(tp).stop(store=False) for tp in partitions & set(self.running)))
+        workers = {tp: PartitionWorker(tp, self._make_partition(tp.partition), self._broker) for tp in partitions}
+        try:
+            offsets = await asyncio.gather(*(worker.start() for worker in workers.values()))
+        except ConfigurationError as error:
+            log.critical("%s", error)
+            os._exit(_CRASHED)
+        self.running.update(workers)
+        return dict(zip(workers, offsets, strict=True))
+
+    async def revoked(self, partitions: set[TP]) -> None:
+        """Stop the partitions' workers, leaving fresh checkpoints."""
+        gone = [self.running.pop(tp) for tp in partitions if tp in self.running]
+        await asyncio.gather(*(worker.stop(store=True) for worker in gone))
+
+    def safe_offsets(self) -> Mapping[TP, int]:
+        """The checkpoints' offsets."""
+        return {tp: worker.partition.checkpoint_offset for tp, worker in self.running.items()}
+
+    async def put(self, tp: TP, chunk: Chunk) -> None:
+        """Hand a chunk to its partition's worker; dropped if the partition is no longer ours."""
+        worker = self.running.get(tp)
+        if worker is not None:
+            await worker.put(chunk)
+
+
+def _crash_on_error(task: asyncio.Task[None]) -> None:
+    """A bug in one partition must not go unnoticed: end the process, its supervisor starts a new one."""
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("%s failed", task.get_name(), exc_info=task.exception())
+        os._exit(_CRASHED)
