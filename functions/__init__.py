@@ -1,4 +1,5 @@
-"""Azure Functions: triggers that decode, call a handler and encode; handlers are plain functions of messages and ports.
+"""What the Functions host calls: triggers that decode, call a handler and encode.
 
-May import models only. Never reads settings or makes clients: infra.wiring passes them in.
+Handlers are plain functions of messages and ports; a blueprint (`telemetry.py`) binds them to triggers. The folder
+imports `models` only, reads no settings and makes no clients: `infra.wiring.functions` hands them in.
 """
