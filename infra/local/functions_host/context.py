@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from azure.functions import Context, Out
 from azure.functions._abc import RetryContext, RpcException, TraceContext
@@ -27,11 +27,17 @@ class OutValue(Out[Any]):
         return self._value
 
 
+# The library's base classes are abstract: a field implements a property only by having a default.
+
+
 @dataclass(frozen=True)
 class _Failure(RpcException):
     message: str = ""
     source: str = ""
     stack_trace: str = ""
+
+
+_NO_FAILURE: Final = _Failure()
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Retry(RetryContext):
 
     retry_count: int = 0
     max_retry_count: int = 0
-    exception: RpcException = field(default_factory=_Failure)
+    exception: RpcException = _NO_FAILURE
 
     @classmethod
     def after(cls, error: BaseException, count: int, maximum: int) -> Retry:
@@ -52,18 +58,26 @@ class Retry(RetryContext):
 class _Trace(TraceContext):
     trace_parent: str = ""
     trace_state: str = ""
-    attributes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """None are known here."""
+        return {}
+
+
+_NO_RETRY: Final = Retry()
+_NO_TRACE: Final = _Trace()
 
 
 @dataclass(frozen=True)
 class InvocationContext(Context):
     """What `context: func.Context` receives."""
 
-    invocation_id: str
-    function_name: str
-    function_directory: str
-    retry_context: RetryContext
-    trace_context: TraceContext
+    invocation_id: str = ""
+    function_name: str = ""
+    function_directory: str = ""
+    retry_context: RetryContext = _NO_RETRY
+    trace_context: TraceContext = _NO_TRACE
 
     @property
     def thread_local_storage(self) -> Any:
@@ -75,7 +89,7 @@ def new_context(
     invocation_id: str, function: str, directory: str, retry: RetryContext | None, trace_parent: str
 ) -> InvocationContext:
     """The context of one invocation, with its id set for the calling thread's logs."""
-    return InvocationContext(invocation_id, function, directory, retry or Retry(), _Trace(trace_parent))
+    return InvocationContext(invocation_id, function, directory, retry or _NO_RETRY, _Trace(trace_parent))
 
 
 def mark_thread(invocation_id: str) -> None:
