@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,31 +59,48 @@ def windows_by_series(chunks: Iterable[Readings], spec: WindowSpec, *, max_windo
 
 
 def archived_readings(
-    blobs: BlobStore,
-    hub: str,
-    *,
-    series: Collection[Series] | None = None,
-    since_us: int | None = None,
-    until_us: int | None = None,
-    max_readings: int = 20_000_000,
+    blobs: BlobStore, hub: str, keep: Callable[[Readings], Readings], *, max_readings: int = 20_000_000
 ) -> list[Readings]:
-    """Readings of the raw archive in log order per partition; of `series` only, with since_us <= ts < until_us.
+    """What `keep` leaves of the raw archive's files, in log order per partition.
 
     Once `max_readings` are kept, older files are not read, so memory stays bounded. A file that is no Parquet is
     passed over with a log line.
     """
-    wanted = None if series is None else set(series)
     kept: dict[str, Readings] = {}
     total = 0
     for info in sorted(blobs.list(raw_prefix(hub)), key=lambda info: info.modified, reverse=True):
         if total >= max_readings:
             log.warning("archive of %s: %d readings taken, older files are left out", hub, total)
             break
-        readings = _filtered(_read(blobs, info), wanted, since_us, until_us)
+        readings = keep(_read(blobs, info))
         if len(readings):
             kept[info.name] = readings
             total += len(readings)
     return [kept[name] for name in sorted(kept)]
+
+
+def filter_readings(
+    readings: Readings, wanted: set[Series] | None, since_us: int | None = None, until_us: int | None = None
+) -> Readings:
+    """Those of `wanted` series with since_us <= ts < until_us; None: no such limit."""
+    keep = np.ones(len(readings), dtype=bool)
+    if wanted is not None:
+        pairs = zip(readings.device, readings.sensor, strict=True)
+        keep &= np.fromiter((pair in wanted for pair in pairs), bool, len(readings))
+    if since_us is not None:
+        keep &= readings.ts_us >= since_us
+    if until_us is not None:
+        keep &= readings.ts_us < until_us
+    if keep.all():
+        return readings
+    index = np.flatnonzero(keep)
+    return Readings(
+        device=[readings.device[i] for i in index],
+        sensor=[readings.sensor[i] for i in index],
+        ts_us=readings.ts_us[index],
+        value=readings.value[index],
+        offset=readings.offset[index],
+    )
 
 
 def fingerprint(sets: Iterable[SeriesWindows], spec: WindowSpec) -> str:
@@ -103,24 +120,3 @@ def _read(blobs: BlobStore, info: BlobInfo) -> Readings:
         log.error("archive file %s passed over: %s", info.name, error)
         empty = np.empty(0, dtype=np.int64)
         return Readings([], [], empty, np.empty(0), empty)
-
-
-def _filtered(readings: Readings, wanted: set[Series] | None, since_us: int | None, until_us: int | None) -> Readings:
-    keep = np.ones(len(readings), dtype=bool)
-    if wanted is not None:
-        pairs = zip(readings.device, readings.sensor, strict=True)
-        keep &= np.fromiter((pair in wanted for pair in pairs), bool, len(readings))
-    if since_us is not None:
-        keep &= readings.ts_us >= since_us
-    if until_us is not None:
-        keep &= readings.ts_us < until_us
-    if keep.all():
-        return readings
-    index = np.flatnonzero(keep)
-    return Readings(
-        device=[readings.device[i] for i in index],
-        sensor=[readings.sensor[i] for i in index],
-        ts_us=readings.ts_us[index],
-        value=readings.value[index],
-        offset=readings.offset[index],
-    )

@@ -32,7 +32,6 @@ from training.svm.fit import Fleet, Refusal, SvmOptions
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-MODEL = "svm"
 ESTIMATORS_FILE = "estimators.joblib"
 REPORT_FILE = "report.json"
 
@@ -95,7 +94,8 @@ def register(
         ESTIMATORS_FILE: _dump({series: estimators[series] for series in weights.series}),
         REPORT_FILE: msgspec.json.encode(report),
     }
-    created_at = clock.now()
+    # Whole seconds: registering the same again within one is then the same version, byte for byte.
+    created_at = float(int(clock.now()))
     manifest = Manifest(
         model=registry.model,
         version=_version(created_at, files[WEIGHTS_FILE]),

@@ -1,0 +1,163 @@
+"""`penstock models`: what is registered, what is live, and changing that."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from infra.cli import context, output
+from models.errors import NotFound
+
+if TYPE_CHECKING:
+    from models.manifest import Aliases, Manifest
+    from models.registry import Registry
+
+app = typer.Typer(help="List, inspect and promote registered models.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_models(as_json: output.AsJson = False) -> None:
+    """List all versions, oldest first."""
+    registry = _registry()
+    aliases = registry.aliases().aliases
+    manifests = [registry.manifest(version) for version in registry.versions()]
+    if as_json:
+        output.print_json(
+            {
+                "live": aliases.live,
+                "previous": aliases.previous,
+                "versions": [_row(manifest, aliases) for manifest in manifests],
+            }
+        )
+        return
+    rows = [
+        (m.version, _alias(m.version, aliases), m.series, m.window, _moment(m.created_at), m.based_on or "")
+        for m in manifests
+    ]
+    output.stdout.print(output.table(("version", "alias", "series", "window", "created", "based on"), rows))
+
+
+@app.command("show")
+def show(
+    version: Annotated[str, typer.Argument(help="A version, `live` or `previous`.")] = "live",
+    as_json: output.AsJson = False,
+) -> None:
+    """Show a version's manifest."""
+    registry = _registry()
+    manifest = registry.manifest(_resolve(registry, version))
+    if as_json:
+        output.print_json(manifest)
+        return
+    facts: list[tuple[str, object]] = [
+        ("model", manifest.model),
+        ("version", manifest.version),
+        ("alias", _alias(manifest.version, registry.aliases().aliases) or "none"),
+        ("created", f"{_moment(manifest.created_at)} by {manifest.creator}"),
+        ("series", manifest.series),
+        ("window", manifest.window),
+        ("features", ", ".join(manifest.features)),
+        ("based on", manifest.based_on or "nothing"),
+        *((name, f"{value:g}") for name, value in manifest.metrics.items()),
+        *manifest.parameters.items(),
+        ("data", manifest.data_fingerprint),
+        *((name, f"{file.size} bytes, sha256 {file.sha256}") for name, file in manifest.files.items()),
+    ]
+    output.stdout.print(output.table(("", ""), facts))
+
+
+@app.command("promote")
+def promote(
+    version: Annotated[str, typer.Argument(help="The version to make live.")], as_json: output.AsJson = False
+) -> None:
+    """Make a version live, after loading it with all its checks. Running functions follow within seconds."""
+    from models.inference import load_bank
+
+    registry = _registry()
+    load_bank(registry, version)
+    _report(registry.promote(version), as_json)
+
+
+@app.command("rollback")
+def rollback(as_json: output.AsJson = False) -> None:
+    """Make the previous version live again."""
+    _report(_registry().rollback(), as_json)
+
+
+@app.command("export-edge")
+def export_edge(
+    device: str,
+    sensor: str,
+    out: Annotated[Path, typer.Option(help="Folder for model.onnx and model.json.", file_okay=False)],
+    version: Annotated[str, typer.Option(help="A version, `live` or `previous`.")] = "live",
+    as_json: output.AsJson = False,
+) -> None:
+    """Write one series' model as an ONNX file with which a device scores itself (examples/edge)."""
+    import msgspec
+
+    from training.svm.edge import edge_graph
+    from training.svm.register import load_estimators
+
+    registry = _registry()
+    manifest = registry.manifest(_resolve(registry, version))
+    estimator = load_estimators(registry, manifest).get((device, sensor))
+    if estimator is None:
+        raise NotFound(f"version {manifest.version} has no model of {device}/{sensor}")
+    out.mkdir(parents=True, exist_ok=True)
+    document = {
+        "device": device,
+        "sensor": sensor,
+        "version": manifest.version,
+        "window": manifest.window,
+        "features": manifest.features,
+    }
+    (out / "model.onnx").write_bytes(edge_graph(estimator))
+    (out / "model.json").write_bytes(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
+    if as_json:
+        output.print_json({**document, "files": [str(out / "model.onnx"), str(out / "model.json")]})
+    else:
+        output.stdout.print(f"{out / 'model.onnx'} and model.json: {device}/{sensor} of version {manifest.version}")
+
+
+def _registry() -> "Registry":
+    from infra.azure.blobs import AzureBlobs
+    from models.registry import Registry
+
+    settings = context.load_settings()
+    return Registry(AzureBlobs(settings.data_storage.get_secret_value()), settings.model)
+
+
+def _resolve(registry: "Registry", version: str) -> str:
+    if version not in ("live", "previous"):
+        return version
+    named: str | None = getattr(registry.aliases().aliases, version)
+    if named is None:
+        raise NotFound(f"no version is {version}; train one: penstock train svm --from-archive --promote")
+    return named
+
+
+def _report(aliases: "Aliases", as_json: bool) -> None:
+    if as_json:
+        output.print_json(aliases)
+    else:
+        output.stdout.print(f"live: {aliases.live}, previous: {aliases.previous or 'none'}")
+
+
+def _row(manifest: "Manifest", aliases: "Aliases") -> dict[str, object]:
+    return {
+        "version": manifest.version,
+        "alias": _alias(manifest.version, aliases) or None,
+        "series": manifest.series,
+        "window": manifest.window,
+        "created_at": manifest.created_at,
+        "based_on": manifest.based_on,
+        "metrics": manifest.metrics,
+    }
+
+
+def _alias(version: str, aliases: "Aliases") -> str:
+    return "live" if version == aliases.live else "previous" if version == aliases.previous else ""
+
+
+def _moment(epoch_s: float) -> str:
+    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
