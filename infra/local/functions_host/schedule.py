@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -30,11 +30,22 @@ class CronSchedule:
     zone: tzinfo
 
     def next_after(self, moment: datetime) -> datetime:
-        """The first occurrence strictly after an aware `moment`, in this schedule's zone."""
-        # Without the flag croniter takes the seconds from the last field, and every timer is off.
-        fields = croniter(self.expression, moment.astimezone(self.zone), second_at_beginning=True)
-        found: datetime = fields.get_next(datetime)
-        return found
+        """The first occurrence strictly after an aware `moment`, in this schedule's zone.
+
+        Counted on the wall clock: in the hour that an autumn night has twice, the second one has no
+        occurrences of its own.
+        """
+        # On wall time without a zone: with one, croniter is an hour off after a change of the clock. And
+        # without the flag it takes the seconds from the last field, and every timer is off.
+        wall = moment.astimezone(self.zone).replace(tzinfo=None)
+        occurrences = croniter(self.expression, wall, second_at_beginning=True)
+        while True:
+            found: datetime = occurrences.get_next(datetime)
+            for fold in (0, 1):
+                occurrence = found.replace(tzinfo=self.zone, fold=fold)
+                # As instants: two times of one zone would be compared by the wall clock.
+                if occurrence.astimezone(UTC) > moment.astimezone(UTC):
+                    return occurrence
 
 
 @dataclass(frozen=True)
