@@ -46,15 +46,17 @@ def handle_batch(body: bytes, blobs: BlobStore, model: LiveModel, folder: Folder
     """Score the batch that the message `body` names and fold what can be folded.
 
     Harmless to repeat at any point: predictions are create-only, the fold applies a batch once. A batch below the
-    fold's position is scored again only if its predictions are gone, and then folded again.
+    fold's position costs one request, unless storage lost its predictions: then it is scored and folded again.
     Raises BadInput for a body that is no batch message, TryLater where another try may succeed.
     """
     message, partition = decode_message(body)
-    behind = message.seq < folder.position(partition).applied_until
-    if behind and blobs.head(prediction_blob(partition.hub, partition.spec, partition.number, message.seq)):
+    position = folder.position(partition)
+    behind = message.seq < position.applied_until
+    present = blobs.head(_prediction_name(partition, message.seq)) if behind else None
+    if present is not None and position.etag_of(message.seq) in (None, present.etag):
         return
-    stored = score_batch(message, partition, blobs, model.current())
-    if behind and stored is not None:
+    stored = None if present is not None else score_batch(message, partition, blobs, model.current())
+    if behind:
         folder.rewind(partition, message.seq)
     folder.fold(partition, {} if stored is None else {message.seq: stored})
 
@@ -75,9 +77,8 @@ def score_batch(
         log.warning("live model %s is for %s windows: %s is learning", bank.version, bank.spec.name, message.blob)
         bank = None
     predictions = score_windows(batch.windows, bank)
-    name = prediction_blob(partition.hub, partition.spec, partition.number, message.seq)
     try:
-        info = blobs.create(name, encode_predictions(predictions))
+        info = blobs.create(_prediction_name(partition, message.seq), encode_predictions(predictions))
     except AlreadyExists:
         return None
     return StoredPredictions(predictions, info.etag)
@@ -108,3 +109,7 @@ def score_windows(windows: Windows, bank: ModelBank | None) -> Predictions:
         score=score,
         model_version=versions,
     )
+
+
+def _prediction_name(partition: StreamPartition, seq: int) -> str:
+    return prediction_blob(partition.hub, partition.spec, partition.number, seq)
