@@ -1,0 +1,64 @@
+"""Where commands find the runtime they talk to."""
+
+import os
+from typing import TYPE_CHECKING
+
+from infra.local.home import Home
+from models.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from infra.feed.results import Results
+    from infra.settings import Settings
+
+PREFIX = "PENSTOCK_"
+
+
+def load_settings() -> "Settings":
+    """Settings of the local runtime that runs in PENSTOCK_HOME (default: `.penstock`).
+
+    Explicit environment variables win. Raises ConfigurationError when nothing runs there and the environment
+    names no storage account (`DataStorage`) either.
+    """
+    home = Home.default()
+    state = home.running()
+    if state is None and "DataStorage" not in os.environ:
+        raise ConfigurationError(f"Penstock does not run in {home.root}; start it: penstock up --detach")
+    shared = state.environment if state else {}
+    return _settings({name: value for name, value in shared.items() if name not in os.environ})
+
+
+def settings_of(home: Home) -> "Settings":
+    """Settings of the runtime in `home` and of no other, whatever the environment says."""
+    state = home.running()
+    if state is None:
+        raise ConfigurationError(f"Penstock does not run in {home.root}")
+    return _settings(state.environment)
+
+
+def _settings(given: dict[str, str]) -> "Settings":
+    from pydantic import ValidationError
+
+    from infra.settings import Settings
+
+    fields = {name.removeprefix(PREFIX).lower() if name.startswith(PREFIX) else name: given[name] for name in given}
+    try:
+        return Settings(**fields)  # type: ignore[arg-type]  # texts, which pydantic parses as it does the environment
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise ConfigurationError(f"settings: {wrong}") from error
+
+
+def environment(home: Home) -> dict[str, str]:
+    """Environment for a child process that shall talk to the runtime in `home`, and to no other."""
+    state = home.running()
+    return {**os.environ, **(state.environment if state else {}), "PENSTOCK_HOME": str(home.root)}
+
+
+def open_results(settings: "Settings") -> "Results":
+    """Stored results of the hub and window specification that the settings name."""
+    from infra.azure.blobs import AzureBlobs
+    from infra.feed.results import Results
+    from infra.state.sqlite import SqliteState
+
+    blobs = AzureBlobs(settings.data_storage.get_secret_value())
+    return Results(blobs, SqliteState(settings.state_path), settings.hub, settings.spec)

@@ -1,0 +1,49 @@
+"""How commands print: one JSON document with `--json`, tables and sentences without. Errors go to stderr."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+stdout = Console(highlight=False)
+stderr = Console(stderr=True, highlight=False)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout; Structs and dicts alike."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document)).decode() + "\n")
+    sys.stdout.flush()
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A plain table of texts."""
+    made = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        made.add_row(*(str(cell) for cell in row))
+    return made
+
+
+def progress_bar(*, shown: bool = True) -> Progress:
+    """A progress bar on stderr; silent when stderr is no terminal or `shown` is false."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=stderr,
+        disable=not (shown and stderr.is_terminal),
+    )
+
+
+def working(message: str) -> AbstractContextManager[object]:
+    """A spinner on stderr while something long runs; a plain line where stderr is no terminal."""
+    if not stderr.is_terminal:
+        stderr.print(message)
+    return stderr.status(message)

@@ -1,0 +1,83 @@
+"""`penstock status`."""
+
+import json
+import time
+import urllib.request
+from typing import Any
+
+import typer
+
+from infra.cli import output
+from infra.local.home import Home, RuntimeState
+
+NOT_RUNNING = 3
+
+
+def status(as_json: output.AsJson = False) -> None:
+    """Show each part: state, process, restarts, ports. Exit code 0: all ready; 1: not all; 3: not running."""
+    home = Home.default()
+    state = home.running()
+    if state is None:
+        if as_json:
+            output.print_json({"state": "stopped", "home": str(home.root), "parts": []})
+        else:
+            output.stdout.print(f"Penstock does not run in {home.root}; start it: penstock up --detach")
+        raise typer.Exit(NOT_RUNNING)
+    stream = stream_status(state.ports["stream_web"])
+    if as_json:
+        output.print_json(document(home, state, stream))
+    else:
+        _print(home, state, stream)
+    well = state.state == "ready" and all(part.state == "ready" for part in state.parts)
+    raise typer.Exit(0 if well else 1)
+
+
+def document(home: Home, state: RuntimeState, stream: dict[str, Any] | None) -> dict[str, Any]:
+    """What `--json` prints."""
+    return {
+        "state": state.state,
+        "home": str(home.root),
+        "supervisor": state.supervisor,
+        "started": state.started,
+        "api": api(state),
+        "ports": state.ports,
+        "parts": state.parts,
+        "stream": stream,
+    }
+
+
+def api(state: RuntimeState) -> str:
+    """Where the functions' HTTP API is."""
+    return f"http://127.0.0.1:{state.ports['functions']}/api"
+
+
+def stream_status(port: int) -> dict[str, Any] | None:
+    """What the stream worker's web view says; None when it does not answer."""
+    try:
+        # A fixed http address on loopback.
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/penstock/status/", timeout=2) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except (OSError, ValueError):
+        return None
+
+
+def _print(home: Home, state: RuntimeState, stream: dict[str, Any] | None) -> None:
+    output.stdout.print(f"Penstock is {state.state} in {home.root}; API: {api(state)}")
+    now = time.time()
+    rows = [
+        (
+            part.name,
+            part.state,
+            part.pid or "-",
+            part.restarts,
+            ", ".join(f"{name} {port}" for name, port in part.ports.items()) or "-",
+            f"{now - part.started:.0f} s" if part.started else "-",
+        )
+        for part in state.parts
+    ]
+    output.stdout.print(output.table(("part", "state", "pid", "restarts", "ports", "up"), rows))
+    if stream:
+        totals = stream.get("totals", {})
+        shown = ("readings", "windows", "late", "duplicates", "dead_lettered", "lag")
+        output.stdout.print("stream: " + ", ".join(f"{totals[name]} {name}" for name in shown if name in totals))

@@ -1,0 +1,88 @@
+"""Sends events over the Kafka protocol: to the local hub in plain text, to Event Hubs with its connection string."""
+
+import asyncio
+import ssl
+import time
+from types import TracebackType
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from infra.settings import Settings
+from models.errors import TryLater
+
+# Event Hubs takes 1 MB a request.
+_MAX_REQUEST_BYTES = 1_000_000
+
+
+class Sender:
+    """An idempotent producer keyed by device: a device's events stay on one partition, in order, once each.
+
+    It goes on through a restart of the hub, retrying each event for `patience_s`; then TryLater is raised.
+    Use as an async context manager.
+    """
+
+    def __init__(self, settings: Settings, *, patience_s: float = 120.0) -> None:
+        self._hub = settings.hub
+        self._bootstrap = settings.kafka_bootstrap
+        self._patience_s = patience_s
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=settings.kafka_bootstrap,
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=5,
+            max_batch_size=_MAX_REQUEST_BYTES // 2,
+            max_request_size=_MAX_REQUEST_BYTES,
+            request_timeout_ms=round(patience_s * 1000),  # also how long aiokafka retries a batch
+            retry_backoff_ms=100,
+            metadata_max_age_ms=60_000,
+            **_security(settings),
+        )
+
+    async def __aenter__(self) -> "Sender":
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                await self._producer.start()
+                return self
+            except KafkaError as error:
+                if time.monotonic() > deadline:
+                    await self._producer.stop()
+                    raise TryLater(f"the hub at {self._bootstrap} does not answer: {error}") from error
+                await asyncio.sleep(0.2)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._producer.stop()
+
+    async def send(self, device: str, body: bytes) -> "asyncio.Future[tuple[int, int]]":
+        """Queue an event; the result is (partition, offset) once the hub has stored it.
+
+        Waits while too many bytes are in flight. Event order per device is the order of these calls.
+        """
+        try:
+            stored = await self._producer.send(self._hub, value=body, key=device.encode())
+        except KafkaError as error:
+            raise TryLater(f"the hub at {self._bootstrap} does not take events: {error!r}") from error
+        return asyncio.ensure_future(self._placed(stored))
+
+    async def _placed(self, stored: "asyncio.Future[Any]") -> tuple[int, int]:
+        try:
+            record = await stored
+        except KafkaError as error:
+            raise TryLater(f"the hub at {self._bootstrap} did not store an event: {error!r}") from error
+        return record.partition, record.offset
+
+
+def _security(settings: Settings) -> dict[str, Any]:
+    if settings.kafka_connection is None:
+        return {}
+    return {
+        "security_protocol": "SASL_SSL",
+        "ssl_context": ssl.create_default_context(),
+        "sasl_mechanism": "PLAIN",
+        "sasl_plain_username": "$ConnectionString",
+        "sasl_plain_password": settings.kafka_connection.get_secret_value(),
+    }
