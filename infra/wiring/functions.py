@@ -1,0 +1,81 @@
+"""The function app's composition root.
+
+Importing it reads no settings and makes no clients: the host must find every function even where a setting is wrong,
+and say so when one runs. Clients are made on first use, once per process.
+"""
+
+import os
+import threading
+from typing import TYPE_CHECKING, Final
+
+import azure.functions as func
+
+from functions.telemetry import telemetry
+
+if TYPE_CHECKING:
+    from functions.services import Services
+
+# App settings rather than `%NAME%` in the trigger: the host refuses a function whose `%NAME%` is not set.
+_SWEEP_SCHEDULE: Final = os.environ.get("PENSTOCK_SWEEP_SCHEDULE", "*/10 * * * * *")
+_LEARN_SCHEDULE: Final = os.environ.get("PENSTOCK_LEARN_SCHEDULE", "5/10 * * * * *")
+
+
+class _Once:
+    """Services on first call, the same ones ever after; a failed attempt is made again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._services: Services | None = None
+
+    def __call__(self) -> "Services":
+        if self._services is None:
+            with self._lock:
+                if self._services is None:
+                    self._services = build()
+        return self._services
+
+
+def build() -> "Services":
+    """Services on the settings of this process. Raises ConfigurationError if they are wrong."""
+    import logging
+
+    from pydantic import ValidationError
+
+    from functions.folding import Folder
+    from functions.services import Services
+    from functions.sweeping import Sweeper
+    from infra.azure.blobs import AzureBlobs
+    from infra.azure.queues import AzureQueue
+    from infra.clock import SystemClock
+    from infra.settings import Settings
+    from infra.state.sqlite import SqliteState
+    from models.errors import ConfigurationError
+    from models.inference import LiveBank
+    from models.names import SCORE_QUEUE, TRAIN_QUEUE
+    from models.registry import Registry
+
+    # The SDK logs every request at INFO, two lines each.
+    logging.getLogger("azure.core").setLevel(logging.WARNING)
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        raise ConfigurationError(f"settings: {error}") from error
+    connection = settings.data_storage.get_secret_value()
+    clock = SystemClock()
+    blobs = AzureBlobs(connection)
+    state = SqliteState(settings.state_path)
+    folder = Folder(blobs, state, clock, threshold=settings.alert_threshold)
+    return Services(
+        blobs=blobs,
+        state=state,
+        train_queue=AzureQueue(connection, TRAIN_QUEUE),
+        clock=clock,
+        model=LiveBank(Registry(blobs, settings.model), clock, settings.model_refresh_s, spec=settings.spec),
+        folder=folder,
+        sweeper=Sweeper(blobs, state, AzureQueue(connection, SCORE_QUEUE), folder, clock),
+        train_min_windows=settings.train_min_windows,
+    )
+
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
+app.register_functions(telemetry(_Once(), sweep_schedule=_SWEEP_SCHEDULE, learn_schedule=_LEARN_SCHEDULE))
