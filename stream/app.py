@@ -106,13 +106,7 @@ def _broker_of(app: faust.App) -> Broker:
         end, polled_ms = consumer.highwater(partition), consumer.last_poll_timestamp(partition)
         return None if end is None or polled_ms is None else Tail(end, polled_ms / 1000)
 
-    async def end_offset(tp: TP) -> int:
-        partition = kafka_partition(tp)
-        thread = app.consumer._thread  # noqa: SLF001  # as above
-        ends = await thread.call_thread(kafka().end_offsets, [partition])
-        return int(ends[partition])
-
-    return Broker(seek, tail, end_offset)
+    return Broker(seek, tail)
 
 
 def _add_views(app: faust.App, workers: Workers) -> None:

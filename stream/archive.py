@@ -5,6 +5,7 @@ written last and create-only, and its metadata says how far the range goes: once
 and nobody writes it again. A worker that repeats another life's range finds that blob and skips what it covers.
 """
 
+import contextlib
 from dataclasses import dataclass, field
 
 import msgspec
@@ -75,27 +76,32 @@ class Archive:
     def flush(self, through: int) -> None:
         """Write all items at offsets up to `through`. Repeating it after an error is harmless."""
         while self._first <= through:
-            try:
+            finished = self._blobs.head(names.raw_blob(self._hub, self._partition, self._first))
+            if finished is not None:
+                # A former life, or a rival, wrote this segment: its range is done, ours may go further.
+                self._first = int(finished.metadata[THROUGH]) + 1
+                continue
+            with contextlib.suppress(AlreadyExists):
                 self._write_segment(through)
-            except AlreadyExists:
-                # A former life, or a rival, finished this segment: its range is done, ours may go further.
-                info = self._blobs.head(names.raw_blob(self._hub, self._partition, self._first))
-                if info is not None:
-                    self._first = int(info.metadata[THROUGH]) + 1
-            else:
-                self._first = through + 1
         self._clear()
 
     def _write_segment(self, through: int) -> None:
         hub, partition, first = self._hub, self._partition, self._first
         late = self.late.after(first - 1)
-        dead = [letter for letter in self.dead if letter.offset >= first]
-        # Whatever an unfinished attempt left under these names belongs to no segment: replace it.
+        dead = sorted(
+            (letter for letter in self.dead if letter.offset >= first),
+            key=lambda letter: (letter.offset, letter.item),
+        )
+        # What an unfinished attempt left under these names belongs to no segment: replace it or take it away.
+        late_name, dead_name = names.late_blob(hub, partition, first), names.dead_letter_blob(hub, partition, first)
         if len(late):
-            self._blobs.replace(names.late_blob(hub, partition, first), encode_readings(late))
+            self._blobs.replace(late_name, encode_readings(late))
+        else:
+            self._blobs.delete(late_name)
         if dead:
-            lines = b"".join(msgspec.json.encode(letter) + b"\n" for letter in dead)
-            self._blobs.replace(names.dead_letter_blob(hub, partition, first), lines)
+            self._blobs.replace(dead_name, b"".join(msgspec.json.encode(letter) + b"\n" for letter in dead))
+        else:
+            self._blobs.delete(dead_name)
         self._blobs.create(
             names.raw_blob(hub, partition, first),
             encode_readings(self.raw.after(first - 1)),

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from models import names
 from models.contracts import BatchMessage, ClosedBy, DeadLetter, Reason
-from models.errors import AlreadyExists, NotFound, PenstockError
+from models.errors import AlreadyExists, NotFound, PenstockError, Superseded
 from models.ports import BlobStore, Clock, TaskQueue
 from models.tables import WindowBatch, Windows, decode_batch, encode_batch
 from stream.archive import Archive
@@ -74,6 +74,8 @@ class Partition:
         self._pending: Windows | None = None
         self._closed_at = 0.0
         self._adopted: set[Key] = set()
+        self._adopted_through = -1
+        """Up to here, windows that are still open in this life may stand in an adopted batch."""
         self._forced: dict[int, list[tuple[str, int]]] = {}
         """By offset: (device, time) through which an adopted batch had closed it for idleness after that offset."""
         self._closable_since: float | None = None
@@ -255,6 +257,8 @@ class Partition:
         """Whether a checkpoint is due: enough time went by, and something happened since the last one."""
         if self.next_offset == self.checkpoint_offset and self._next_seq == self._checkpoint_seq:
             return False
+        if self.next_offset <= self._adopted_through:
+            return False
         if len(self._archive) + len(self._archive.dead) >= self._config.archive_max_rows:
             return True
         wait_s = max(self._config.checkpoint_interval_s, _CHECKPOINT_SHARE * self._checkpoint_cost_s)
@@ -284,10 +288,14 @@ class Partition:
     def checkpoint(self) -> None:
         """Hand over, archive, and store the state; then a restart reads from `next_offset`.
 
-        Raises StorageRewound if a batch since the last checkpoint has vanished, Superseded if another worker
-        has stored a checkpoint since: either way `restore`.
+        Before the log has caught up with the adopted batches nothing is stored: the state would still hold
+        windows that stand in them. Raises StorageRewound if a batch since the last checkpoint has vanished,
+        Superseded if another worker has stored a checkpoint since: either way `restore`.
         """
         self.hand_over()
+        if self.next_offset <= self._adopted_through:
+            return
+        self._require_own_checkpoint()
         self._archive.flush(self.next_offset - 1)
         self._require_batches(range(self._checkpoint_seq, self._next_seq))
         started = time.monotonic()
@@ -352,9 +360,11 @@ class Partition:
         """Take the next batch as written if it exists: its windows are closed for ever. Sends its message again."""
         seq = self._next_seq
         try:
-            windows = decode_batch(self._blobs.get(self._batch_name(seq)).data).windows
+            batch = decode_batch(self._blobs.get(self._batch_name(seq)).data)
         except NotFound:
             return False
+        windows = batch.windows
+        self._adopted_through = max(self._adopted_through, batch.through_offset)
         keys = _keys(windows)
         self._adopted.update(keys)
         for (device, _, start_us), closed_by, offset in zip(
@@ -383,6 +393,12 @@ class Partition:
         for seq in seqs:
             if self._blobs.head(self._batch_name(seq)) is None:
                 raise StorageRewound(f"batch {self._batch_name(seq)} was written and is gone")
+
+    def _require_own_checkpoint(self) -> None:
+        """Raises Superseded unless the stored checkpoint is the one this worker read or wrote last."""
+        stored = self._blobs.head(self._checkpoint_name)
+        if (stored.etag if stored else None) != self._checkpoint_etag:
+            raise Superseded(f"checkpoint {self._checkpoint_name} is not the one this worker knows")
 
     def _batch_name(self, seq: int) -> str:
         return names.batch_blob(self._config.hub, self._config.spec, self._number, seq)

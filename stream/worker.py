@@ -40,7 +40,6 @@ class Broker:
 
     seek: Callable[[TP, int], Awaitable[None]]
     tail: Callable[[TP], Tail | None]
-    end_offset: Callable[[TP], Awaitable[int]]
 
 
 class PartitionWorker:
@@ -55,16 +54,11 @@ class PartitionWorker:
         self._gap: tuple[int, int] | None = None
         self._watched_since: float | None = None
         self._last_tick = time.monotonic()
+        self._restored_at = 0.0
 
     async def start(self) -> int:
         """Restore the partition and begin; the offset to read from. Waits while storage is away."""
         offset = await self._restore()
-        end = await self._broker.end_offset(self.tp)
-        if end < offset:
-            raise ConfigurationError(
-                f"{self.tp}: the checkpoint says {offset} events were read, but the log ends at {end}: the hub was "
-                "recreated under a kept checkpoint. Remove both (locally: penstock down --wipe) or neither."
-            )
         self._task = asyncio.create_task(self._run(), name=f"partition {self.tp.partition}")
         self._task.add_done_callback(_crash_on_error)
         return offset
@@ -130,6 +124,12 @@ class PartitionWorker:
         A worker that was frozen, or cut off from the hub, has not watched: it starts again from zero.
         """
         now, tail = time.monotonic(), self._broker.tail(self.tp)
+        if tail is not None and tail.polled_at > self._restored_at and tail.end_offset < self.partition.next_offset:
+            raise ConfigurationError(
+                f"{self.tp}: the checkpoint says {self.partition.next_offset} events were read, but the log ends at "
+                f"{tail.end_offset}: the hub was recreated under a kept checkpoint. Remove both (on a laptop: "
+                "penstock down --wipe) or neither."
+            )
         frozen = now - self._last_tick > _WATCH_GAP_S
         self._last_tick = now
         at_end = (
@@ -171,7 +171,9 @@ class PartitionWorker:
         reported = False
         while True:
             try:
-                return await asyncio.to_thread(self.partition.restore)
+                offset = await asyncio.to_thread(self.partition.restore)
+                self._restored_at = time.time()
+                return offset
             except TryLater as error:
                 if not reported:
                     log.warning("%s: storage is away, waiting to restore: %s", self.tp, error)
