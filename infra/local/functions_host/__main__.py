@@ -52,6 +52,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         default=float(environment.get("FUNCTIONS_HOST_BLOB_SCAN_S", "2")),
         help="seconds between two scans of a blob trigger's container (Azure: 10)",
     )
+    parser.add_argument(
+        "--drain-s", type=float, default=8.0, help="seconds that in-flight invocations get after SIGTERM"
+    )
     options = parser.parse_args(arguments)
     if options.queue_lock_s < 1:
         parser.error("--queue-lock-s has to be at least 1")
@@ -97,6 +100,7 @@ async def _serve(options: argparse.Namespace) -> bool:
             app_dir,
             options.host_id or default_host_id(app_dir),
             Durations(options.queue_lock_s, options.blob_scan_s),
+            options.drain_s,
         ),
         keys,
     )
