@@ -45,11 +45,9 @@ def parse_csv(lines: Iterable[str], columns: CsvColumns, *, rows: int = 65_536) 
     Times are ISO 8601 (zone-less means UTC), epoch seconds or epoch milliseconds. `offset` of a reading is its line
     number. Raises BadInput with the line number for anything that is not a reading; empty lines are passed over.
     """
-    reader = csv.reader(lines)
+    reader = csv.reader(_without_mark(lines))
     try:
         header = [name.strip() for name in next(reader, [])]
-        if header:
-            header[0] = header[0].removeprefix("\ufeff")
         places = [_place(header, name) for name in (columns.device, columns.sensor, columns.ts, columns.value)]
         chunk = _Chunk()
         for cells in reader:
@@ -63,6 +61,13 @@ def parse_csv(lines: Iterable[str], columns: CsvColumns, *, rows: int = 65_536) 
             yield chunk.readings()
     except csv.Error as error:
         raise BadInput(f"CSV line {reader.line_num}: {error}") from error
+
+
+def _without_mark(lines: Iterable[str]) -> Iterator[str]:
+    """`lines` without the byte order mark that some programs put first."""
+    rest = iter(lines)
+    yield next(rest, "").removeprefix("\ufeff")
+    yield from rest
 
 
 class _Chunk:
