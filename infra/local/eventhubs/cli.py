@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .errors import CannotStart
+from .errors import HubError
 from .hub import Hub
 from .kafka.server import KafkaServer
 from .settings import GroupSettings, HubSettings, LogSettings
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _allow_many_files()
     try:
         asyncio.run(_serve(_settings(options)))
-    except (CannotStart, OSError) as error:
+    except (HubError, OSError) as error:
         print(f"eventhubs: cannot start: {error}", file=sys.stderr)
         return _REFUSED
     return 0

@@ -10,6 +10,7 @@ HubError
 │   └── InvalidConfig
 └── BatchRefused           the producer sent something that must not be stored
     ├── CorruptBatch
+    ├── MalformedBatch
     ├── BatchTooLarge
     ├── UnsupportedBatch
     ├── OutOfOrderSequence
@@ -58,7 +59,11 @@ class BatchRefused(HubError):
 
 
 class CorruptBatch(BatchRefused):
-    """The batch is not whole: a length, count or checksum does not match."""
+    """The batch was damaged on its way: the checksum does not match. Sending it again may help."""
+
+
+class MalformedBatch(BatchRefused):
+    """The batch was made wrong: its lengths or counts do not fit. Sending it again cannot help."""
 
 
 class BatchTooLarge(BatchRefused):

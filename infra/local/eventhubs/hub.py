@@ -43,13 +43,21 @@ class Hub:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(settings.data_dir)
         self.cluster_id = _cluster_id(settings.data_dir)
+        try:
+            self._open()
+        except BaseException:
+            os.close(self._lock)
+            raise
+        self._retention = asyncio.get_running_loop().create_task(self._retain_for_ever())
+
+    def _open(self) -> None:
+        settings, data_dir = self.settings, self.settings.data_dir
         self._flusher = Flusher(settings.log.fsync, settings.log.fsync_interval_s)
-        journals = settings.data_dir
-        self.catalogue = Catalogue(journals / "topics.journal", self._flusher, settings.max_partitions)
-        self.offsets = OffsetStore(journals / "offsets.journal", self._flusher)
-        self.producer_ids = ProducerIds(journals / "producer-ids.journal", self._flusher)
+        self.catalogue = Catalogue(data_dir / "topics.journal", self._flusher, settings.max_partitions)
+        self.offsets = OffsetStore(data_dir / "offsets.journal", self._flusher)
+        self.producer_ids = ProducerIds(data_dir / "producer-ids.journal", self._flusher)
         self.coordinator = Coordinator(settings.groups)
-        self._topics_dir = settings.data_dir / "topics"
+        self._topics_dir = data_dir / "topics"
         self._topics_dir.mkdir(exist_ok=True)
         self._remove_leftovers()
         self._logs: dict[tuple[str, int], PartitionLog] = {}
@@ -57,11 +65,13 @@ class Hub:
             self._open_partitions(topic)
         for name, partitions in settings.hubs.items():
             self._have(name, partitions)
-        self._retention = asyncio.get_running_loop().create_task(self._retain_for_ever())
 
     def _remove_leftovers(self) -> None:
+        """Finish the deletions that a crash interrupted."""
         for directory in self.catalogue.deleted_directories:
             shutil.rmtree(self._topics_dir / directory, ignore_errors=True)
+        for topic in self.offsets.topics() - self.catalogue.topics.keys():
+            self.offsets.forget_topic(topic)
 
     def _have(self, name: str, partitions: int) -> None:
         topic = self.catalogue.topics.get(name)
@@ -89,30 +99,32 @@ class Hub:
     def create_topic(self, name: str, partitions: int, configs: dict[str, str]) -> Topic:
         """Add a topic; durable on return. -1 partitions means the default number."""
         count = self.settings.default_partitions if partitions == -1 else partitions
-        topic = self.catalogue.create(name, count, configs)
-        self._open_new(topic)
-        return topic
+        return self._put(self.catalogue.plan(name, count, configs))
 
     def grow_topic(self, name: str, partitions: int) -> Topic:
         """Give a topic more partitions; durable on return."""
-        topic = self.catalogue.grow(name, partitions)
-        self._open_new(topic)
-        return topic
+        return self._put(self.catalogue.plan_growth(name, partitions))
 
-    def _open_new(self, topic: Topic) -> None:
-        self._open_partitions(topic)
-        sync_directory(self._topics_dir / topic.directory)
-        sync_directory(self._topics_dir)
+    def _put(self, topic: Topic) -> Topic:
+        # Its folders come first: a topic in the catalogue can always be written to.
+        try:
+            self._open_partitions(topic)
+            sync_directory(self._topics_dir / topic.directory)
+            sync_directory(self._topics_dir)
+        except OSError as error:
+            raise StorageFailed(f"{self._topics_dir}: {error.strerror}; topic not created") from error
+        self.catalogue.put(topic)
+        return topic
 
     async def delete_topic(self, name: str) -> None:
         """Remove a topic with its records and committed offsets."""
         topic = self.catalogue.delete(name)
-        self.offsets.forget_topic(name)
         for index in range(topic.partitions):
             log = self._logs.pop((name, index))
             log.close()
             for wake in tuple(log.watchers):
                 wake()
+        self.offsets.forget_topic(name)
         await asyncio.to_thread(shutil.rmtree, self._topics_dir / topic.directory, ignore_errors=True)
 
     async def _retain_for_ever(self) -> None:

@@ -83,9 +83,13 @@ class OffsetStore:
         """The groups that have committed anything."""
         return [group for group, offsets in self._groups.items() if offsets]
 
+    def topics(self) -> set[str]:
+        """The topics that anything was committed for."""
+        return {topic for offsets in self._groups.values() for topic, _ in offsets}
+
     def forget_topic(self, topic: str) -> None:
-        """A topic was deleted: another one of its name begins at 0."""
-        self._journal.append(msgspec.json.encode(_TopicGone(topic)))
+        """A topic was deleted: another one of its name begins at 0. Durable on return."""
+        self._journal.append_now(msgspec.json.encode(_TopicGone(topic)))
         self._drop_topic(topic)
 
     def close(self) -> None:

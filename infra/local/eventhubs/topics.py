@@ -75,8 +75,8 @@ class Catalogue:
         except KeyError:
             raise UnknownTopic(f"there is no topic {name!r}") from None
 
-    def check_new(self, name: str, partitions: int, configs: dict[str, str]) -> None:
-        """Raise InvalidTopic, or TopicExists, if `create` would."""
+    def plan(self, name: str, partitions: int, configs: dict[str, str]) -> Topic:
+        """A topic that `put` may add, or InvalidTopic or TopicExists."""
         if not _NAME.fullmatch(name) or name in {".", ".."}:
             raise InvalidTopic(f"{name!r}: a topic's name has 1 to 249 of the characters a-z A-Z 0-9 . _ -")
         if name in self.topics:
@@ -87,34 +87,26 @@ class Catalogue:
                 int(configs[key])
             except ValueError:
                 raise InvalidConfig(f"{key} must be an integer, got {configs[key]!r}") from None
+        return Topic(name, uuid.uuid4(), partitions, configs)
 
     def _check_partitions(self, partitions: int) -> None:
         if not 1 <= partitions <= self._max_partitions:
             raise InvalidPartitions(f"a topic has 1 to {self._max_partitions} partitions, not {partitions}")
 
-    def create(self, name: str, partitions: int, configs: dict[str, str]) -> Topic:
-        """Add a topic."""
-        self.check_new(name, partitions, configs)
-        return self._put(Topic(name, uuid.uuid4(), partitions, configs))
-
-    def check_growth(self, name: str, partitions: int) -> None:
-        """Raise what `grow` would."""
+    def plan_growth(self, name: str, partitions: int) -> Topic:
+        """The topic with more partitions, for `put`; or UnknownTopic or InvalidPartitions."""
         topic = self.get(name)
         self._check_partitions(partitions)
         if partitions <= topic.partitions:
             raise InvalidPartitions(
                 f"topic {name!r} has {topic.partitions} partitions already; they can only become more"
             )
+        return msgspec.structs.replace(topic, partitions=partitions)
 
-    def grow(self, name: str, partitions: int) -> Topic:
-        """Give a topic more partitions."""
-        self.check_growth(name, partitions)
-        return self._put(msgspec.structs.replace(self.topics[name], partitions=partitions))
-
-    def _put(self, topic: Topic) -> Topic:
+    def put(self, topic: Topic) -> None:
+        """Add a topic, or replace the one of its name."""
         self._journal.append_now(msgspec.json.encode(_Put(topic)))
         self.topics[topic.name] = topic
-        return topic
 
     def delete(self, name: str) -> Topic:
         """Forget a topic; its files are the caller's to remove."""

@@ -183,7 +183,9 @@ class Group:
         """Start gathering, or go on with it, and end it if everyone is here."""
         if self.state is not State.PREPARING:
             for member in self.members.values():
-                member.answer_sync(SyncAnswer(Refusal.REBALANCE_IN_PROGRESS))
+                if member.parked_sync is not None:
+                    self._refresh(member, now)  # it could not show that it lives while it was parked
+                    member.answer_sync(SyncAnswer(Refusal.REBALANCE_IN_PROGRESS))
             was_empty = self.state is State.EMPTY
             self.state = State.PREPARING
             self._phase_ends = now + self._rebalance_timeout()
@@ -195,8 +197,7 @@ class Group:
 
     def _gather(self, now: float) -> None:
         everyone = all(member.parked_join is not None for member in self.members.values())
-        waited = self._opening_ends is None or now >= self._opening_ends
-        if everyone and waited and not self._awaited_ids:
+        if everyone and self._opening_ends is None and not self._awaited_ids:
             self._form_generation(now)
 
     def _form_generation(self, now: float) -> None:
@@ -379,6 +380,8 @@ class Group:
         for member in list(self.members.values()):
             if member.session_ends <= now and not member.parked and member.member_id in self.members:
                 self._lose(member, now)
+        if self._opening_ends is not None and self._opening_ends <= now:
+            self._opening_ends = None
         if self._phase_ends is not None and self._phase_ends <= now:
             self._end_phase(now)
         elif self.state is State.PREPARING:

@@ -40,7 +40,7 @@ def _create(hub: Hub, asked: Any, validate_only: bool) -> Fields:
     if partitions == -1:
         partitions = hub.settings.default_partitions
     if validate_only:
-        outcome = _outcome(asked.name, lambda: hub.catalogue.check_new(asked.name, partitions, configs))
+        outcome = _outcome(asked.name, lambda: hub.catalogue.plan(asked.name, partitions, configs))
     else:
         outcome = _outcome(asked.name, lambda: hub.create_topic(asked.name, partitions, configs))
     return outcome | {"num_partitions": partitions, "replication_factor": 1, "configs": ()}
@@ -49,7 +49,7 @@ def _create(hub: Hub, asked: Any, validate_only: bool) -> Fields:
 async def create_partitions(session: Session, body: Any) -> Fields:
     """Give topics more partitions."""
     hub = session.hub
-    grow = hub.catalogue.check_growth if body.validate_only else hub.grow_topic
+    grow = hub.catalogue.plan_growth if body.validate_only else hub.grow_topic
     return {
         "results": [
             _outcome(topic.name, lambda topic=topic: grow(topic.name, topic.count))  # type: ignore[misc]  # mypy cannot infer a lambda with a default

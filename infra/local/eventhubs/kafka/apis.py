@@ -58,7 +58,7 @@ VERSIONS: dict[int, Versions] = {
     Api.SYNC_GROUP: Versions(0, 5),
     Api.DESCRIBE_GROUPS: Versions(0, 5),
     Api.LIST_GROUPS: Versions(0, 4),
-    Api.SASL_HANDSHAKE: Versions(0, 1),
+    Api.SASL_HANDSHAKE: Versions(1, 1),  # after version 0, credentials come outside any request
     Api.API_VERSIONS: Versions(0, 3),
     Api.CREATE_TOPICS: Versions(2, 6),
     Api.DELETE_TOPICS: Versions(1, 5),

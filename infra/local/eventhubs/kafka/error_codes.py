@@ -15,6 +15,7 @@ _OF_ERROR: dict[type[errors.HubError], ErrorCode] = {
     errors.InvalidPartitions: ErrorCode.invalid_partitions,
     errors.InvalidConfig: ErrorCode.invalid_config,
     errors.CorruptBatch: ErrorCode.corrupt_message,
+    errors.MalformedBatch: ErrorCode.invalid_record,
     errors.BatchTooLarge: ErrorCode.message_too_large,
     errors.UnsupportedBatch: ErrorCode.unsupported_for_message_format,
     errors.OutOfOrderSequence: ErrorCode.out_of_order_sequence_number,

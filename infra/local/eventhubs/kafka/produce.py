@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import logging
 from collections.abc import Awaitable
 from typing import Any
 
 from kio.schema.errors import ErrorCode
 
-from ..errors import HubError
+from ..errors import HubError, StorageFailed
 from ..log.partition import Appended, PartitionLog
 from .codec import Fields
 from .error_codes import code_of
 from .session import Session
+
+_log = logging.getLogger(__name__)
 
 
 class LostWrite(Exception):
@@ -51,6 +54,8 @@ class _Result:
         self.appended: Appended | None = None
 
     def fail(self, error: HubError) -> None:
+        if isinstance(error, StorageFailed):
+            _log.error("a producer was refused: %s", error)
         self.code, self.message, self.appended = code_of(error), str(error), None
 
     def fields(self) -> Fields:

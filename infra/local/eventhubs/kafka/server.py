@@ -105,7 +105,8 @@ class _Connection:
         self._session = session
         self._reader = reader
         self._writer = writer
-        self._produced: asyncio.Queue[tuple[Prefix, Awaitable[Fields | None]]] = asyncio.Queue(_PRODUCES_IN_FLIGHT)
+        self._produced: asyncio.Queue[tuple[Prefix, Awaitable[Fields | None]]] = asyncio.Queue()
+        self._room = asyncio.Semaphore(_PRODUCES_IN_FLIGHT)
 
     async def serve(self) -> None:
         """Serve until the client closes the connection, which raises IncompleteReadError."""
@@ -137,12 +138,13 @@ class _Connection:
             request = decode_request(prefix, frame)
             self._session.client_id = request.client_id
             self._session.version = prefix.api_version
-            answer = _HANDLERS[prefix.api_key](self._session, request.body)
+            handle = _HANDLERS[prefix.api_key]
             if prefix.api_key == Api.PRODUCE:
-                await self._produced.put((prefix, answer))
-                continue
-            await self._produced.join()
-            await self._send(prefix, await answer)
+                await self._room.acquire()
+                self._produced.put_nowait((prefix, handle(self._session, request.body)))
+            else:
+                await self._produced.join()
+                await self._send(prefix, await handle(self._session, request.body))
 
     async def _read_frame(self) -> bytes:
         # The frame is gathered as it arrives: a length alone never makes the server allocate it.
@@ -163,6 +165,7 @@ class _Connection:
             prefix, acknowledgement = await self._produced.get()
             await self._send(prefix, await acknowledgement)
             self._produced.task_done()
+            self._room.release()
 
     async def _send(self, prefix: Prefix, answer: Fields | None, version: int | None = None) -> None:
         if answer is None:

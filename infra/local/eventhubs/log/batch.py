@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from crc32c import crc32c
 
-from ..errors import BatchTooLarge, CorruptBatch, UnsupportedBatch
+from ..errors import BatchTooLarge, CorruptBatch, MalformedBatch, UnsupportedBatch
 
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _UNCHECKED = struct.Struct(">qiibI")  # base offset to checksum: not covered by it
@@ -29,6 +29,7 @@ _LOG_APPEND_TIME = 0x08
 _TRANSACTIONAL = 0x10
 _CONTROL = 0x20
 _LAST_CODEC = 4  # none, gzip, snappy, lz4, zstd
+_LEAST_RECORD_BYTES = 7  # length, attributes, time, offset, key and value lengths, header count
 LEADER_EPOCH = 0  # there is one broker, and it never hands over
 
 
@@ -70,26 +71,33 @@ def checksum_matches(header: BatchHeader, batch: memoryview) -> bool:
     return crc32c(batch[_CRC_START:]) == header.crc
 
 
+def is_stored(header: BatchHeader, batch: memoryview) -> bool:
+    """Whether the batch is as `stamp` made it. Its base offset is not covered: that must follow the one before."""
+    return header.magic == _MAGIC and header.leader_epoch == LEADER_EPOCH and checksum_matches(header, batch)
+
+
 def check_produced(records: bytes, max_bytes: int) -> BatchHeader:
     """The header of the one whole, sound batch that `records` must be.
 
     Raises a `BatchRefused` that says what is wrong.
     """
     if len(records) < HEADER_BYTES:
-        raise CorruptBatch(f"a record batch has at least {HEADER_BYTES} bytes, got {len(records)}")
+        raise MalformedBatch(f"a record batch has at least {HEADER_BYTES} bytes, got {len(records)}")
     header = read_header(records)
     if header.magic != _MAGIC:
         raise UnsupportedBatch(f"only record batches of format 2 are taken, got format {header.magic}")
     if len(records) > max_bytes:
         raise BatchTooLarge(f"the batch has {len(records)} bytes, at most {max_bytes} are taken")
     if header.size != len(records):
-        raise CorruptBatch(f"the batch says it has {header.size} bytes, got {len(records)}")
+        raise MalformedBatch(f"the batch says it has {header.size} bytes, got {len(records)}")
     if header.record_count < 1 or header.last_offset_delta != header.record_count - 1:
-        raise CorruptBatch(f"{header.record_count} records cannot end at offset delta {header.last_offset_delta}")
+        raise MalformedBatch(f"{header.record_count} records cannot end at offset delta {header.last_offset_delta}")
     if header.attributes & (_TRANSACTIONAL | _CONTROL):
         raise UnsupportedBatch("transactions are not offered")
     if header.attributes & _COMPRESSION_MASK > _LAST_CODEC:
         raise UnsupportedBatch(f"unknown compression {header.attributes & _COMPRESSION_MASK}")
+    if not header.attributes & _COMPRESSION_MASK and header.record_count * _LEAST_RECORD_BYTES > len(records):
+        raise MalformedBatch(f"{header.record_count} records do not fit into {len(records)} bytes")
     if not checksum_matches(header, memoryview(records)):
         raise CorruptBatch("the checksum does not match")
     return header

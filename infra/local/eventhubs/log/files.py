@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +19,18 @@ def write_whole(fd: int, pieces: Sequence[bytes | memoryview], position: int, na
     try:
         written = os.pwritev(fd, pieces, position)
     except OSError as error:
-        os.ftruncate(fd, position)
+        _cut(fd, position)
         raise StorageFailed(f"{name}: {error.strerror or error}; nothing was stored") from error
     if written != expected:
-        os.ftruncate(fd, position)
+        _cut(fd, position)
         raise StorageFailed(f"{name}: only {written} of {expected} bytes fitted on the disk; nothing was stored")
     return written
+
+
+def _cut(fd: int, position: int) -> None:
+    # Should even this fail, the next write goes to the same position, and a restart cuts what is left behind it.
+    with contextlib.suppress(OSError):
+        os.ftruncate(fd, position)
 
 
 def cut_tail(fd: int, position: int, aside: Path) -> int:

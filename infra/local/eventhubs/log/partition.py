@@ -67,8 +67,8 @@ class PartitionLog:
             if segments and int(path.stem) != segments[-1].next_offset:
                 raise CannotStart(
                     f"{path} does not follow offset {segments[-1].next_offset - 1}, where the segment before it "
-                    "ends: a file is missing. Restore it from a copy, or move the earlier segments away to go on "
-                    "without them."
+                    "ends: a file, or the end of one, is missing. Restore it from a copy, or move the earlier "
+                    "segments away to go on without them."
                 )
             segments.append(
                 Segment.recover(
@@ -143,9 +143,15 @@ class PartitionLog:
         return active
 
     def _roll(self) -> Segment:
-        end = self._segments[-1].next_offset
+        """Begin a new segment. The old one is durable first: recovery cuts unfinished writes from the last only."""
+        active = self._segments[-1]
         try:
-            segment = Segment.create(self._directory, end, self._settings.index_interval_bytes)
+            active.sync()
+        except OSError as error:
+            self._fail(error)
+            raise StorageFailed(self._failure) from error
+        try:
+            segment = Segment.create(self._directory, active.next_offset, self._settings.index_interval_bytes)
         except OSError as error:
             raise StorageFailed(f"{self._directory}: {error.strerror}; nothing was stored") from error
         self._segments.append(segment)
@@ -163,15 +169,16 @@ class PartitionLog:
 
         def done(failure: OSError | None) -> None:
             if failure is not None:
-                # The kernel may have dropped the pages it could not write: only a fresh read of the file tells.
-                self._failure = (
-                    f"{self._directory}: flushing failed ({failure.strerror}); restart the hub to go on writing"
-                )
-                _log.error("%s", self._failure)
+                self._fail(failure)
             elif self._failure is None and end.offset > self._readable.offset:
                 self._make_readable(end)
 
         return FlushJob(flush, done)
+
+    def _fail(self, error: OSError) -> None:
+        # The kernel may have dropped the pages it could not write: only a fresh read of the file tells what is there.
+        self._failure = f"{self._directory}: flushing failed ({error.strerror}); restart the hub to go on writing"
+        _log.error("%s", self._failure)
 
     def _make_readable(self, end: _End) -> None:
         self._readable = end

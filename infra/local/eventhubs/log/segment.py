@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import CannotStart
-from .batch import HEADER_BYTES, BatchHeader, checksum_matches, read_header
+from .batch import HEADER_BYTES, BatchHeader, is_stored, read_header
 from .files import cut_tail, sync_directory, write_whole
 
 _log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class Segment:
                 or end > len(chunk)
                 or header.base_offset != self.next_offset
                 or header.last_offset_delta < 0
-                or not checksum_matches(header, chunk[at:end])
+                or not is_stored(header, chunk[at:end])
             ):
                 return
             yield header
