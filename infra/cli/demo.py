@@ -126,7 +126,7 @@ def _run(home: Home, fleet: "Fleet") -> Summary:
         faults_injected=len(faults),
         faults_found=len(found),
         alerts_without_fault=len(alerts) - explained,
-        series_trained=len(trained["fitted"]),
+        series_trained=trained["fitted"],
         model_version=trained["version"],
         restarts=restarts,
         start_seconds=round(started - begun, 2),

@@ -1,12 +1,12 @@
 """The command line: registers the groups, and turns errors into one sentence and an exit code.
 
-Exit codes: 0 done; 1 failed; 2 wrong usage; 3 not running; 130 interrupted.
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 not running.
 """
 
+import os
 import sys
 from typing import NoReturn
 
-import click
 import typer
 
 from infra.cli import alerts, demo, doctor, local, models, status, telemetry, train, up
@@ -34,22 +34,19 @@ app.add_typer(models.app, name="models")
 def main() -> NoReturn:
     """Entry point of the `penstock` script."""
     try:
-        code = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as wrong_usage:
-        wrong_usage.show()
-        sys.exit(wrong_usage.exit_code)
+        app()
     except PenstockError as error:
-        print(f"penstock: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(_failed(str(error)))
     except BrokenPipeError:
-        # The reader of our output (head, less) has gone; nothing is left to say.
-        sys.stderr.close()
+        # The reader of our output (head, less) has gone; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(0)
+
+
+def _failed(message: str) -> int:
+    print(f"penstock: {message}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def watch(runtime: Launched, *, devices: int) -> None:
         with output.working(f"training on two simulated hours of {devices} devices"):
             trained = showcase.train(runtime.home, fleet, begin_us)
         output.stdout.print(
-            f"  model   {trained['version']}, {len(trained['fitted'])} series; feeding the last minutes"
+            f"  model   {trained['version']}, {trained['fitted']} series; feeding the last minutes"
         )
     asyncio.run(_Watch(runtime, settings, fleet, begin_us).run())
 
