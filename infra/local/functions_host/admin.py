@@ -20,6 +20,10 @@ class HostControl(Protocol):
         """The indexed functions."""
         ...
 
+    def is_disabled(self, function: IndexedFunction) -> bool:
+        """Whether an app setting keeps the function from running."""
+        ...
+
     def status(self) -> dict[str, Any]:
         """The document of /admin/host/status."""
         ...
@@ -44,10 +48,10 @@ def admin_app(host: HostControl, base_url: Callable[[], str]) -> Callable[[Reque
         parts = [part for part in request.url.path.split("/") if part][1:]
         match (request.method, *(part if index == 1 else part.lower() for index, part in enumerate(parts))):
             case ("GET", "functions"):
-                return JSONResponse([describe(function, base_url()) for function in host.functions])
+                return JSONResponse([_describe(host, function, base_url()) for function in host.functions])
             case ("GET", "functions", name):
                 function = _find(host, name)
-                return JSONResponse(describe(function, base_url())) if function else Response(status_code=404)
+                return JSONResponse(_describe(host, function, base_url())) if function else Response(status_code=404)
             case ("POST", "functions", name):
                 function = _find(host, name)
                 return await _run(host, function, request) if function else Response(status_code=404)
@@ -64,7 +68,7 @@ def admin_app(host: HostControl, base_url: Callable[[], str]) -> Callable[[Reque
     return answer
 
 
-def describe(function: IndexedFunction, base_url: str) -> dict[str, Any]:
+def _describe(host: HostControl, function: IndexedFunction, base_url: str) -> dict[str, Any]:
     """A function as `/admin/functions` lists it."""
     bindings = [function.trigger, *function.inputs, *function.outputs]
     if function.result is not None:
@@ -73,7 +77,7 @@ def describe(function: IndexedFunction, base_url: str) -> dict[str, Any]:
         "name": function.name,
         "href": f"{base_url}/admin/functions/{function.name}",
         "language": "python",
-        "isDisabled": False,
+        "isDisabled": host.is_disabled(function),
         "config": {"name": function.name, "bindings": [dict(each.binding.properties) for each in bindings]},
     }
 

@@ -45,6 +45,11 @@ class AppSettings:
         """The setting, or None."""
         return self._environment.get(name)
 
+    def is_disabled(self, function: str) -> bool:
+        """Whether `AzureWebJobs.<function>.Disabled`, or its form with underscores, is true."""
+        names = (f"AzureWebJobs.{function}.Disabled", f"AzureWebJobs_{function}_Disabled")
+        return any((self._environment.get(name) or "").lower() in ("1", "true") for name in names)
+
     def expand(self, text: str) -> str:
         """`text` with every `%NAME%` replaced. Raises ConfigurationError for a name that is not set."""
 

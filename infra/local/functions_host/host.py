@@ -64,8 +64,9 @@ class Host:
         self._settings = settings
         self._options = options
         self._keys = keys
+        self._enabled = [each for each in functions if not settings.is_disabled(each.name)]
         self._routes = RouteTable(
-            [each for each in functions if each.trigger.binding.type == "httpTrigger"],
+            [each for each in self._enabled if each.trigger.binding.type == "httpTrigger"],
             host_json.http.route_prefix,
         )
         self._stopping = asyncio.Event()
@@ -97,7 +98,7 @@ class Host:
         `on_ready` is called once, when HTTP answers and the listeners run. Raises ConfigurationError before
         that when a connection, schedule or path is wrong.
         """
-        self._listeners = await build_listeners(self._functions, self._wiring)
+        self._listeners = await build_listeners(self._enabled, self._wiring)
         address, port = listener.getsockname()[:2]
         self._base_url = f"http://{address}:{port}"
         front = HttpFront(
@@ -114,6 +115,9 @@ class Host:
             await asyncio.sleep(0.005)
         on_ready()
         await asyncio.wait([asyncio.create_task(self._stopping.wait()), serving], return_when="FIRST_COMPLETED")
+        if serving.done():
+            serving.result()
+        self.drain()
         server.should_exit = True
         ended = await self._drain_all([serving, *listening])
         await self._accounts.close()
@@ -130,6 +134,10 @@ class Host:
         self._draining = True
         for listener in self._listeners.all:
             listener.stop()
+
+    def is_disabled(self, function: IndexedFunction) -> bool:
+        """Whether an app setting keeps the function from running."""
+        return function not in self._enabled
 
     def status(self) -> dict[str, Any]:
         """The document of /admin/host/status."""
@@ -151,6 +159,8 @@ class Host:
 
     async def run_by_hand(self, function: IndexedFunction, text: str) -> None:
         """Start one run beside the trigger's own. Raises ValueError when the input does not fit."""
+        if self.is_disabled(function):
+            raise ValueError(f"{function.name} is disabled")
         trigger = await self._trigger_by_hand(function, text)
         task = asyncio.create_task(self._invoker.invoke(function, trigger))
         self._by_hand.add(task)

@@ -87,7 +87,7 @@ class Invoker:
         self._running += 1
         try:
             http = await self._run(function, trigger, invocation_id, retry)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a function that calls sys.exit() must not end the host
             log.error("Executed, failed", exc_info=error, extra={"ms": _ms_since(started)})
             return Outcome(error)
         else:
@@ -158,7 +158,11 @@ class Invoker:
 
 def _call_in_thread(call: Callable[..., Any], arguments: dict[str, Any], invocation_id: str) -> Any:
     mark_thread(invocation_id)
-    return call(**arguments)
+    try:
+        return call(**arguments)
+    except StopIteration as error:
+        # A future cannot carry it before Python 3.12: the invocation would never end.
+        raise RuntimeError("the function raised StopIteration") from error
 
 
 def _ms_since(started: float) -> float:

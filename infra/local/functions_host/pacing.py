@@ -47,7 +47,8 @@ class Doorbell:
 
     def ring(self, queue: str) -> None:
         """Tell the listener of `queue`, if there is one, to look now."""
-        self._bells[queue].set()
+        if queue in self._bells:
+            self._bells[queue].set()
 
     def of(self, queue: str) -> asyncio.Event:
         """The event that `ring` sets."""

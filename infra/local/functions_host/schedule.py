@@ -86,8 +86,8 @@ def is_monitored(schedule: Schedule, wanted: bool, now: datetime) -> bool:
 
 def time_zone(name: str | None) -> tzinfo:
     """The zone of `WEBSITE_TIME_ZONE` or `TZ`; without a name that of Azure, UTC. Raises ValueError."""
-    if not name:
-        return ZoneInfo("UTC")
+    if not name or name.upper() in ("UTC", "ETC/UTC"):
+        return UTC  # needs no time zone database, which a slim system lacks
     try:
         return ZoneInfo(name.lstrip(":"))
     except (ZoneInfoNotFoundError, ValueError) as error:

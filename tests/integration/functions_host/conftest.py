@@ -23,6 +23,7 @@ PRELUDE = """
 import os, time, asyncio, logging, typing
 import azure.functions as func
 app = func.FunctionApp()
+print("an app may print while it is loaded")
 def note(text):
     with open(os.environ["NOTES"], "a") as file:
         file.write(text + "\\n")

@@ -118,6 +118,16 @@ def test_no_auth_opens_everything(azurite: RunningAzurite, start_host: StartHost
     assert not (host.app_dir / ".functions_host").exists()
 
 
+def test_a_function_disabled_by_a_setting_is_listed_and_not_served(
+    azurite: RunningAzurite, start_host: StartHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AzureWebJobs.open_page.Disabled", "true")
+    host = start_host(azurite.connection_string, APP)
+    assert httpx.get(f"{host.url}/api/open").status_code == 404
+    assert httpx.get(f"{host.url}/api/fails").status_code == 500
+    assert host.admin("GET", "functions/open_page").json()["isDisabled"] is True
+
+
 def test_a_request_in_flight_is_answered_when_the_host_stops(azurite: RunningAzurite, start_host: StartHost) -> None:
     host = start_host(azurite.connection_string, APP)
     with ThreadPoolExecutor(1) as pool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 
 import pytest
 from azure.functions.meta import Datum
 
 from infra.local.functions_host import timer_listener
-from infra.local.functions_host.bindings import Binding, IndexedFunction, Parameter
+from infra.local.functions_host.bindings import Binding, Parameter
 from infra.local.functions_host.http_front import http_response
 from infra.local.functions_host.invocation import Invoker, Outcome, Trigger
 from infra.local.functions_host.queue_trigger import by_hand
@@ -36,9 +37,6 @@ class RecordingBindings:
 @pytest.fixture
 def storage() -> RecordingBindings:
     return RecordingBindings()
-
-
-Invoke = Callable[[IndexedFunction, Trigger], "object"]
 
 
 @pytest.fixture
@@ -97,6 +95,15 @@ async def test_a_dict_for_an_http_response_fails_the_invocation(invoker: Invoker
     )
     assert isinstance(outcome.error, TypeError)
     assert "unable to encode outgoing TypedData" in str(outcome.error)
+
+
+@pytest.mark.parametrize("raised", ["SystemExit(1)", "StopIteration", "KeyError('x')"])
+@pytest.mark.parametrize("kind", ["def", "async def"])
+async def test_whatever_a_function_raises_only_its_invocation_fails(
+    invoker: Invoker, index: Index, raised: str, kind: str
+) -> None:
+    outcome = await _run(invoker, index, QUEUE + f"{kind} f(m: str) -> None: raise {raised}\n")
+    assert not outcome.ok
 
 
 async def test_outputs_are_written_after_the_function_returned(
@@ -168,8 +175,6 @@ async def test_a_response_keeps_status_headers_and_cookies(invoker: Invoker, ind
 
 
 async def test_a_retry_policy_runs_the_function_again_and_counts(invoker: Invoker, index: Index) -> None:
-    import asyncio
-
     (function,) = index(
         """
         seen = []
