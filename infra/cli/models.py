@@ -31,11 +31,11 @@ def list_models(as_json: output.AsJson = False) -> None:
             }
         )
         return
-    rows = [
-        (m.version, _alias(m.version, aliases), m.series, m.window, _moment(m.created_at), m.based_on or "")
-        for m in manifests
-    ]
-    output.stdout.print(output.table(("version", "alias", "series", "window", "created", "based on"), rows))
+    rows = [(m.version, _alias(m.version, aliases), m.series, m.window, _moment(m.created_at)) for m in manifests]
+    table = output.table(("version", "alias", "series", "window", "created"), rows)
+    # A version is there to be copied: never shortened, however narrow the terminal.
+    table.columns[0].min_width = max((len(m.version) for m in manifests), default=0)
+    output.stdout.print(table)
 
 
 @app.command("show")
@@ -63,7 +63,9 @@ def show(
         ("data", manifest.data_fingerprint),
         *((name, f"{file.size} bytes, sha256 {file.sha256}") for name, file in manifest.files.items()),
     ]
-    output.stdout.print(output.table(("", ""), facts))
+    for fact, value in facts:
+        # Line by line: a table would fold digests in a narrow terminal.
+        output.stdout.print(f"{fact:22}  {value}", markup=False, soft_wrap=True)
 
 
 @app.command("promote")
@@ -116,7 +118,8 @@ def export_edge(
     if as_json:
         output.print_json({**document, "files": [str(out / "model.onnx"), str(out / "model.json")]})
     else:
-        output.stdout.print(f"{out / 'model.onnx'} and model.json: {device}/{sensor} of version {manifest.version}")
+        sentence = f"{out / 'model.onnx'} and model.json: {device}/{sensor} of version {manifest.version}"
+        output.stdout.print(sentence, markup=False, soft_wrap=True)
 
 
 def _registry() -> "Registry":

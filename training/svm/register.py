@@ -42,7 +42,6 @@ class Base:
 
     version: str
     weights: Weights
-    estimators: "dict[Series, Pipeline]"
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +81,6 @@ def register(
         raise BadInput(f"no series could be trained ({reasons or 'there are no windows'})")
     parts = [*([base.weights] if base else []), *(fit.row for fit in fleet.fitted)]
     weights = merge(parts)
-    estimators = dict(base.estimators if base else {}) | {fit.windows.series: fit.estimator for fit in fleet.fitted}
     report = Report(
         fitted=[(*fit.windows.series, len(fit.windows.start_us)) for fit in fleet.fitted],
         refused=fleet.refused,
@@ -91,7 +89,8 @@ def register(
     files = {
         GRAPH_FILE: bank_graph(),
         WEIGHTS_FILE: encode_weights(weights),
-        ESTIMATORS_FILE: _dump({series: estimators[series] for series in weights.series}),
+        # Those of the base stay where they are: pickling a fleet again for each new device would take minutes.
+        ESTIMATORS_FILE: _dump({fit.windows.series: fit.estimator for fit in fleet.fitted}),
         REPORT_FILE: msgspec.json.encode(report),
     }
     # Whole seconds: registering the same again within one is then the same version, byte for byte.
@@ -132,18 +131,26 @@ def load_base(registry: Registry, version: str | None, spec: WindowSpec) -> Base
     weights = decode_weights(registry.file(manifest, WEIGHTS_FILE))
     bad = guards.refusals(weights)
     sound = select(weights, [i for i, series in enumerate(weights.series) if series not in bad])
-    return Base(version, sound, load_estimators(registry, manifest))
+    return Base(version, sound)
 
 
 def load_estimators(registry: Registry, manifest: Manifest) -> "dict[Series, Pipeline]":
-    """The scikit-learn pipelines of a version, to verify the bank against.
+    """The scikit-learn pipelines of all series of a version, to verify the bank against.
 
-    They are pickles: the digest is checked first, and whoever can write the registry is trusted.
+    Each version stores those that it fitted; the others are found in the versions it is based on. They are pickles:
+    digests are checked first, and whoever can write the registry is trusted.
     """
     import joblib
 
-    estimators: dict[Series, Pipeline] = joblib.load(io.BytesIO(registry.file(manifest, ESTIMATORS_FILE)))
-    return estimators
+    missing = set(decode_weights(registry.file(manifest, WEIGHTS_FILE)).series)
+    found: dict[Series, Pipeline] = {}
+    step: Manifest | None = manifest
+    while missing and step is not None:
+        stored = joblib.load(io.BytesIO(registry.file(step, ESTIMATORS_FILE)))
+        found |= {series: stored[series] for series in missing & stored.keys()}
+        missing -= stored.keys()
+        step = registry.manifest(step.based_on) if step.based_on else None
+    return {series: found[series] for series in sorted(found)}
 
 
 def _passed_parity(fleet: Fleet) -> tuple[Fleet, float]:
