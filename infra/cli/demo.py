@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from infra.simulation import Fault, Fleet
 
 _REPLAYED_MINUTES = 30
-_LIVE_SECONDS = 6
+_LIVE_SPEED = 10.0
 
 
 class DemoFailed(PenstockError):
@@ -94,7 +94,7 @@ def _run(home: Home, fleet: "Fleet") -> Summary:
     try:
         settings = settings_of(home)
         now_us = time.time_ns() // 1000
-        # A minute boundary, so that the live part after it opens windows of its own.
+        # The last whole minute is left for the live part: a window cut short would look odd to the model.
         end_us = now_us // showcase.MINUTE_US * showcase.MINUTE_US - showcase.MINUTE_US
         start_us = end_us - _REPLAYED_MINUTES * showcase.MINUTE_US
         with output.working("training on two simulated hours"):
@@ -138,16 +138,16 @@ def _run(home: Home, fleet: "Fleet") -> Summary:
 async def _feed(
     home: Home, fleet: "Fleet", faults: "list[Fault]", start_us: int, end_us: int
 ) -> "list[ReplayReport]":
-    """The past with its faults as fast as it goes, then some seconds in real time."""
+    """The past with its faults as fast as it goes, then a minute at a steady pace."""
     from infra.cli.context import open_results, settings_of
-    from infra.cli.showcase import histories
+    from infra.cli.showcase import MINUTE_US, histories
     from infra.feed.replay import run_replay
 
     settings = settings_of(home)
     results = open_results(settings)
     past = await run_replay(settings, histories(fleet, start_us, end_us, faults), results)
-    now_us = time.time_ns() // 1000
-    now = await run_replay(settings, histories(fleet, now_us, now_us + _LIVE_SECONDS * 1_000_000), results, speed=1.0)
+    minute = histories(fleet, end_us, end_us + MINUTE_US)
+    now = await run_replay(settings, minute, results, speed=_LIVE_SPEED)
     return [past, now]
 
 
