@@ -5,6 +5,7 @@ idle worker stays small, memory returns after a job, and a crash or kill of a jo
 """
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -108,6 +109,8 @@ def main() -> int:
     if sys.argv[1:] == ["--job"]:
         # Ctrl-C reaches the whole group: the parent decides when a job ends.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Scoring and windowing on the same machine come first.
+        os.nice(10)
         return run_job(settings, sys.stdin.buffer.read())
     connection = settings.data_storage.get_secret_value()
     worker = Worker(AzureQueue(connection, TRAIN_QUEUE), AzureQueue(connection, POISON_QUEUE), JobProcess)

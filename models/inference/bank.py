@@ -24,7 +24,8 @@ from models.inference.weights import GRAPH_FILE, WEIGHTS_FILE, Float64, Int64, W
 from models.registry import Registry
 from models.windowspec import WindowSpec
 
-_CHUNK: Final = 1024
+_CHUNK_VECTORS: Final = 65_536
+"""Support vectors gathered in one call: what keeps a chunk in the cache, and its memory at some MB."""
 _NARROWEST: Final = 16
 _PADDING_SHIFT: Final = 1e4
 _STATUS: Final = (PredictionStatus.LEARNING, PredictionStatus.INVALID, PredictionStatus.SCORED)
@@ -81,8 +82,9 @@ class ModelBank:
         usable = np.flatnonzero(known & finite)
         for table, weights in enumerate(self._tables):
             here = usable[self._table_of[row[usable]] == table]
-            for start in range(0, len(here), _CHUNK):
-                chunk = here[start : start + _CHUNK]
+            size = max(1, _CHUNK_VECTORS // weights["sv"].shape[1])
+            for start in range(0, len(here), size):
+                chunk = here[start : start + size]
                 feeds = {"idx": self._place[row[chunk]], "x": np.ascontiguousarray(features[chunk])}
                 decision[chunk], score[chunk] = self._session.run(["dec", "dist"], {**feeds, **weights})
         scored = np.isfinite(decision) & np.isfinite(score)

@@ -29,7 +29,6 @@ def test_a_device_scores_itself_as_scikit_learn_does(tmp_path: Path, offset: flo
     fresh.value[30:36] += 8
     (expected,) = windows_by_series([fresh], SPEC, max_windows=100)
     lines = [f"{ts / 1e6!r},{value!r}" for ts, value in zip(fresh.ts_us.tolist(), fresh.value.tolist(), strict=True)]
-    # From the folder of the example and isolated: no module of the project can be found.
     result = subprocess.run(
         [sys.executable, "-I", SCORE, tmp_path],
         input="\n".join(lines), capture_output=True, text=True, cwd=tmp_path, timeout=60, check=True,
