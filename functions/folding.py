@@ -140,9 +140,11 @@ class Folder:
         with self._turn(partition):
             for _ in range(_ATTEMPTS):
                 try:
-                    while batches := self._pass(partition, at_hand or {}):
+                    while True:
+                        batches, more = self._pass(partition, at_hand or {})
                         applied += batches
-                    return applied
+                        if not more:
+                            return applied
                 except Superseded:
                     log.info("another fold of %s came first, starting anew", partition.key)
         raise TryLater(f"fold of {partition.key}: others came first {_ATTEMPTS} times")
@@ -176,29 +178,33 @@ class Folder:
             return FoldPosition(hub=partition.hub, spec=partition.spec.name, partition=partition.number), ""
         return _positions.decode(document.body), document.etag
 
-    def _pass(self, partition: StreamPartition, at_hand: Mapping[int, StoredPredictions]) -> int:
-        """Apply what stands next, up to the limits of one pass; the number of batches, 0 if there is none."""
+    def _pass(self, partition: StreamPartition, at_hand: Mapping[int, StoredPredictions]) -> tuple[int, bool]:
+        """Apply what stands next, up to the limits of one pass; the number of batches, and whether more may follow.
+
+        Predictions stored after this looked for them are no loss: whoever stored them folds next, and either sees
+        this pass committed or makes it fail.
+        """
         position, etag = self._read(partition)
-        batches = self._following(partition, position.applied_until, at_hand)
+        batches, more = self._following(partition, position.applied_until, at_hand)
         if not batches:
-            return 0
+            return 0, False
         writes = self._apply(partition, [batch.predictions for batch in batches])
         self._commit(partition, writes, position, position.applied([batch.etag for batch in batches]), etag)
-        return len(batches)
+        return len(batches), more
 
     def _following(
         self, partition: StreamPartition, seq: int, at_hand: Mapping[int, StoredPredictions]
-    ) -> list[StoredPredictions]:
-        """Predictions of `seq` and the batches right after it, as far as they exist."""
+    ) -> tuple[list[StoredPredictions], bool]:
+        """Predictions of `seq` and the batches right after it; whether a limit ended them, not a missing one."""
         batches: list[StoredPredictions] = []
         windows = 0
         while windows < _PASS_WINDOWS and len(batches) < _PASS_BATCHES:
             batch = at_hand.get(seq + len(batches)) or self._load(partition, seq + len(batches))
             if batch is None:
-                break
+                return batches, False
             batches.append(batch)
             windows += len(batch.predictions)
-        return batches
+        return batches, True
 
     def _load(self, partition: StreamPartition, seq: int) -> StoredPredictions | None:
         try:

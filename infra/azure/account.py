@@ -2,12 +2,14 @@
 
 from typing import Any, Final
 
-CLIENT_OPTIONS: Final[dict[str, Any]] = {
+_OPTIONS: Final[dict[str, Any]] = {
     # A retry after a lost answer would turn "we created it" into "it exists already"; callers decide instead.
     "retry_total": 0,
     "connection_timeout": 3,  # seconds
     "read_timeout": 10,  # seconds without a byte
-    # One request up to these sizes, so that a create is atomic and a read sees one version.
+}
+# One request up to these sizes, so that a create is atomic and a read sees one version.
+BLOB_OPTIONS: Final[dict[str, Any]] = {
     "max_single_put_size": 64 * 1024 * 1024,
     "max_single_get_size": 64 * 1024 * 1024,
 }
@@ -20,6 +22,12 @@ _EMULATOR: Final = (
     "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;"
     "QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;"
 )
+
+
+def client_options(connection_string: str) -> dict[str, Any]:
+    """Options of a client of this account; one on this machine is never reached through the environment's proxy."""
+    here = "://127.0.0.1" in connection_string or "://localhost" in connection_string
+    return {**_OPTIONS, "use_env_settings": not here}
 
 
 def full_connection_string(connection_string: str) -> str:

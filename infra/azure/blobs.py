@@ -8,7 +8,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobClient, BlobProperties, BlobServiceClient
 
-from infra.azure.account import CLIENT_OPTIONS, full_connection_string
+from infra.azure.account import BLOB_OPTIONS, client_options, full_connection_string
 from infra.azure.errors import storage_code, translate, translated
 from models.errors import AlreadyExists, BadInput, NotFound
 from models.ports import Blob, BlobInfo
@@ -24,9 +24,10 @@ class AzureBlobs:
     """
 
     def __init__(self, connection_string: str) -> None:
+        connection = full_connection_string(connection_string)
         with translated("storage account"):
             self._account = BlobServiceClient.from_connection_string(
-                full_connection_string(connection_string), **CLIENT_OPTIONS
+                connection, **client_options(connection), **BLOB_OPTIONS
             )
 
     def get(self, name: str) -> Blob:

@@ -10,14 +10,12 @@ from typing import TypeVar
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue import QueueClient
 
-from infra.azure.account import CLIENT_OPTIONS, full_connection_string
+from infra.azure.account import client_options, full_connection_string
 from infra.azure.errors import storage_code, translate, translated
 from models.errors import AlreadyExists, NotFound, Superseded
 from models.ports import QueueItem
 
 T = TypeVar("T")
-
-_QUEUE_OPTIONS = {name: value for name, value in CLIENT_OPTIONS.items() if not name.startswith("max_single")}
 
 
 class AzureQueue:
@@ -29,10 +27,9 @@ class AzureQueue:
 
     def __init__(self, connection_string: str, name: str) -> None:
         self._name = name
+        connection = full_connection_string(connection_string)
         with translated(f"queue {name}"):
-            self._queue = QueueClient.from_connection_string(
-                full_connection_string(connection_string), name, **_QUEUE_OPTIONS
-            )
+            self._queue = QueueClient.from_connection_string(connection, name, **client_options(connection))
 
     def send(self, body: bytes, *, delay: timedelta = timedelta(0)) -> None:
         """Add a message that never expires; the queue is made if it is missing."""

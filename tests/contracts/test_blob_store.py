@@ -135,3 +135,12 @@ def test_a_deleted_blob_is_gone_and_its_name_is_free(blobs: BlobStore, box: str)
 def test_a_name_without_a_container_is_bad_input(blobs: BlobStore) -> None:
     with pytest.raises(BadInput, match="<container>/<path>"):
         blobs.create("name", b"")
+
+
+@pytest.mark.integration
+def test_an_account_on_this_machine_is_not_sought_behind_the_proxy(azurite, box: str, monkeypatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    store = AzureBlobs(azurite.connection_string)
+    store.create(f"{box}/x", b"1")
+    assert store.get(f"{box}/x").data == b"1"
+    store.close()
