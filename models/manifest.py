@@ -37,7 +37,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     series: int
     """How many (device, sensor) pairs it can score."""
     metrics: dict[str, float]
-    parameters: dict[str, float | str]
+    parameters: dict[str, int | float | str]
     data_fingerprint: str
     """sha256 over series, window starts and features of what was trained in this version."""
     based_on: str | None = None
