@@ -21,7 +21,8 @@ async def find_coordinator(session: Session, body: Any) -> Fields:
     """The one broker, for groups; transactions have no coordinator."""
     if getattr(body, "key_type", _GROUP_KEY) != _GROUP_KEY:
         return {
-            "error_code": ErrorCode.invalid_request,
+            # Of all codes this is the one that clients do not answer by trying again.
+            "error_code": ErrorCode.transactional_id_authorization_failed,
             "error_message": "transactions are not offered",
             "node_id": -1,
             "port": -1,

@@ -145,6 +145,7 @@ class _Connection:
             else:
                 await self._produced.join()
                 await self._send(prefix, await handle(self._session, request.body))
+            await asyncio.sleep(0)  # a flood of requests that are answered at once must not keep the loop to itself
 
     async def _read_frame(self) -> bytes:
         # The frame is gathered as it arrives: a length alone never makes the server allocate it.

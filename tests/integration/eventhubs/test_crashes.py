@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from confluent_kafka import KafkaError, Message, Producer
+
+from infra.local.eventhubs.testing import RunningHub, running_hub
+
+from .clients import read_aiokafka
+
+pytestmark = pytest.mark.integration
+PARTITIONS = 4
+
+
+class Load:
+    """An idempotent producer that sends numbered events from a thread of its own, and notes what was acknowledged."""
+
+    def __init__(self, hub: RunningHub) -> None:
+        self.acknowledged: list[int] = []
+        self.failed: list[KafkaError] = []
+        self._sent = 0
+        self._stop = threading.Event()
+        self._producer = Producer(
+            {
+                "bootstrap.servers": hub.bootstrap,
+                "enable.idempotence": True,
+                "linger.ms": 1,
+                "retry.backoff.ms": 20,
+                "reconnect.backoff.ms": 20,
+                "reconnect.backoff.max.ms": 100,
+                "log_level": 0,
+            }
+        )
+        self._thread = threading.Thread(target=self._send)
+        self._thread.start()
+
+    def _send(self) -> None:
+        while not self._stop.is_set():
+            for _ in range(20):
+                self._producer.produce(
+                    "readings", b"%d" % self._sent, partition=self._sent % PARTITIONS, on_delivery=self._delivered
+                )
+                self._sent += 1
+            self._producer.poll(0.002)
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self.failed.append(error)
+        else:
+            self.acknowledged.append(int(message.value() or b""))
+
+    def finish(self) -> int:
+        """Stop, wait for all acknowledgements, and return how many events were sent."""
+        self._stop.set()
+        self._thread.join()
+        assert self._producer.flush(30) == 0
+        return self._sent
+
+
+async def crash_under_load(data_dir: Path, kills: int, chance: random.Random, *, torn: bool) -> None:
+    with running_hub(data_dir, {"readings": PARTITIONS}, segment_bytes=100_000) as hub:
+        load = Load(hub)
+        for _ in range(kills):
+            time.sleep(chance.uniform(0.2, 0.6))
+            hub.kill()
+            if torn:
+                tear_a_tail(data_dir, chance)
+            hub.restart()
+        time.sleep(0.2)
+        sent = load.finish()
+        assert load.failed == []
+        assert len(load.acknowledged) == sent > 100 * kills
+        seen = await read_aiokafka(hub.bootstrap, "readings", PARTITIONS, sent)
+        counts = Counter(int(each.event.value) for each in seen)
+        assert [number for number in load.acknowledged if not counts[number]] == [], "lost"
+        assert [number for number, times in counts.items() if times > 1] == [], "doubled"
+        for partition in range(PARTITIONS):
+            mine = [int(each.event.value) for each in seen if each.partition == partition]
+            assert mine == sorted(mine), "out of order"
+
+
+def tear_a_tail(data_dir: Path, chance: random.Random) -> None:
+    """Leave behind what a write cut short leaves: the beginning of a batch."""
+    partition = next((data_dir / "topics").iterdir()) / str(chance.randrange(PARTITIONS))
+    last = max(partition.glob("*.log"))
+    whole = last.read_bytes()
+    with last.open("ab") as file:
+        file.write(whole[: chance.randrange(1, max(2, min(len(whole), 90)))])
+
+
+async def test_kills_under_load_lose_nothing_acknowledged_and_double_nothing(tmp_path: Path) -> None:
+    await crash_under_load(tmp_path / "data", 3, random.Random(1), torn=True)
+
+
+@pytest.mark.scheduled
+@pytest.mark.parametrize("torn", [False, True])
+async def test_twenty_kills_under_load_lose_nothing_acknowledged_and_double_nothing(
+    tmp_path: Path, torn: bool
+) -> None:
+    await crash_under_load(tmp_path / "data", 20, random.Random(2), torn=torn)
