@@ -51,6 +51,7 @@ class PartitionWorker:
         self._broker = broker
         self._queue: asyncio.Queue[Chunk] = asyncio.Queue(_QUEUED_CHUNKS)
         self._task: asyncio.Task[None] | None = None
+        self._stopped = False
         self._gap: tuple[int, int] | None = None
         self._watched_since: float | None = None
         self._last_tick = time.monotonic()
@@ -64,16 +65,20 @@ class PartitionWorker:
         return offset
 
     async def put(self, chunk: Chunk) -> None:
-        """Hand over a chunk; waits while the partition is behind."""
-        await self._queue.put(chunk)
+        """Hand over a chunk; waits while the partition is behind. Dropped once the worker stops."""
+        if not self._stopped:
+            await self._queue.put(chunk)
 
     async def stop(self, *, store: bool) -> None:
         """End the task; with `store`, leave a fresh checkpoint to the next owner if storage answers at once."""
+        self._stopped = True
+        # Whoever waits in `put` must not wait for ever: the one agent serves all partitions.
+        self._drop_queued()
         if self._task is None:
             return
-        task, self._task = self._task, None
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        # Never cancelled: a storage call on a thread would go on beside the checkpoint below.
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._task = None
         if store:
             try:
                 await asyncio.to_thread(self.partition.checkpoint)
@@ -81,7 +86,7 @@ class PartitionWorker:
                 log.info("%s: left without a fresh checkpoint: %s", self.tp, error)
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopped:
             chunk = await self._next_chunk()
             if chunk is not None:
                 if not await self._follows(chunk):
@@ -114,9 +119,12 @@ class PartitionWorker:
         return False
 
     async def _rewind(self, offset: int) -> None:
+        self._drop_queued()
+        await self._broker.seek(self.tp, offset)
+
+    def _drop_queued(self) -> None:
         while not self._queue.empty():
             self._queue.get_nowait()
-        await self._broker.seek(self.tp, offset)
 
     def _watch_end(self, *, got_chunk: bool) -> None:
         """Measure how long the partition's end has been watched without a new event, for idle closes.
@@ -147,7 +155,7 @@ class PartitionWorker:
     async def _store_due(self) -> None:
         """Store what is due; on an outage try again until it works, on a lost race start from the checkpoint."""
         reported = False
-        while True:
+        while not self._stopped:
             try:
                 if self.partition.checkpoint_due():
                     await asyncio.to_thread(self.partition.checkpoint)
