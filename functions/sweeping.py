@@ -40,6 +40,7 @@ RESEND_S: Final = 30.0
 _CHECKPOINTS: Final = "checkpoints/"
 _BLOCK: Final = 100
 _MOST_BLOCKS: Final = 20
+_MOST_RESENT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ class Sweeper:
             if batches[seq].name not in self._sent
         )
         requeued = 0
-        for seq, name in islice(lost, _BLOCK):
+        for seq, name in islice(lost, _MOST_RESENT):
             self._queue.send(msgspec.json.encode(_message(partition, seq)))
             self._sent[name] = now
             requeued += 1

@@ -1,6 +1,10 @@
 """How every client of a storage account is made: endpoints, time limits, no retries."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
+
+from models.errors import ConfigurationError
 
 _OPTIONS: Final[dict[str, Any]] = {
     # A retry after a lost answer would turn "we created it" into "it exists already"; callers decide instead.
@@ -33,3 +37,12 @@ def client_options(connection_string: str) -> dict[str, Any]:
 def full_connection_string(connection_string: str) -> str:
     """`connection_string`, or what the shortcut `UseDevelopmentStorage=true` stands for: the Python SDK lacks it."""
     return _EMULATOR if connection_string.strip("; ").lower() == "usedevelopmentstorage=true" else connection_string
+
+
+@contextmanager
+def opening(what: str) -> Iterator[None]:
+    """Within the block, what the SDK says of a wrong connection string comes out as ConfigurationError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigurationError(f"{what}: the connection string is wrong: {error}") from error

@@ -8,7 +8,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobClient, BlobProperties, BlobServiceClient
 
-from infra.azure.account import BLOB_OPTIONS, client_options, full_connection_string
+from infra.azure.account import BLOB_OPTIONS, client_options, full_connection_string, opening
 from infra.azure.errors import storage_code, translate, translated
 from models.errors import AlreadyExists, BadInput, NotFound
 from models.ports import Blob, BlobInfo
@@ -25,7 +25,7 @@ class AzureBlobs:
 
     def __init__(self, connection_string: str) -> None:
         connection = full_connection_string(connection_string)
-        with translated("storage account"):
+        with opening("storage account"):
             self._account = BlobServiceClient.from_connection_string(
                 connection, **client_options(connection), **BLOB_OPTIONS
             )

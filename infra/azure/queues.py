@@ -10,7 +10,7 @@ from typing import TypeVar
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue import QueueClient
 
-from infra.azure.account import client_options, full_connection_string
+from infra.azure.account import client_options, full_connection_string, opening
 from infra.azure.errors import storage_code, translate, translated
 from models.errors import AlreadyExists, NotFound, Superseded
 from models.ports import QueueItem
@@ -28,7 +28,7 @@ class AzureQueue:
     def __init__(self, connection_string: str, name: str) -> None:
         self._name = name
         connection = full_connection_string(connection_string)
-        with translated(f"queue {name}"):
+        with opening(f"queue {name}"):
             self._queue = QueueClient.from_connection_string(connection, name, **client_options(connection))
 
     def send(self, body: bytes, *, delay: timedelta = timedelta(0)) -> None:

@@ -114,6 +114,10 @@ class SqliteState:
                 connection.close()
                 connection = None
             raise TryLater(f"state store {self._path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise ConfigurationError(
+                f"state store {self._path} is damaged or another kind of file: {error}"
+            ) from error
         finally:
             if connection is not None:
                 with self._lock:

@@ -70,3 +70,11 @@ def test_an_impossible_path_is_a_configuration_error_that_names_it(tmp_path: Pat
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigurationError, match="file"):
         SqliteState(tmp_path / "file" / "state.sqlite")
+
+
+def test_a_file_that_is_no_database_is_a_configuration_error_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    path.write_bytes(b"my notes, " * 1000)
+    with pytest.raises(ConfigurationError, match="another kind of file"):
+        SqliteState(path)
+    assert path.read_bytes().startswith(b"my notes")

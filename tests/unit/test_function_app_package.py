@@ -122,6 +122,8 @@ print(json.dumps({{"files": [m.__file__ for m in ours], "modules": sorted(sys.mo
     found = run_fresh(code.format(root=str(ROOT), packages=PACKAGES), package)
     assert all(file.startswith(str(package)) for file in found["files"])
     assert {"torch", "pyspark", "faust", "sklearn", "skl2onnx", "onnx", "pandas"} & set(found["modules"]) == set()
+    shipped = {str(path) for path in (package / "infra").rglob("*.py") if path.name != "__init__.py"}
+    assert shipped - set(found["files"]) == set(), "name what the app does not import in .funcignore"
 
 
 def requirement_names(lines: list[str]) -> set[str]:
