@@ -56,7 +56,13 @@ def _add_timers(
     @blueprint.timer_trigger(arg_name="timer", schedule=sweep_schedule, run_on_startup=True, use_monitor=False)
     def sweep_telemetry(timer: func.TimerRequest) -> None:
         """On schedule on one instance, and at every start."""
-        swept = services().sweeper.sweep()
+        from models.errors import TryLater
+
+        try:
+            swept = services().sweeper.sweep()
+        except TryLater as error:
+            log.warning("sweep put off to the next time: %s", error)
+            return
         if swept.requeued or swept.folded or swept.failed:
             log.info("%s", swept)
 
@@ -64,9 +70,13 @@ def _add_timers(
     def request_models(timer: func.TimerRequest) -> None:
         """On schedule; it asks the trainer once for what many calls find."""
         from functions.learning import request_training
+        from models.errors import TryLater
 
         here = services()
-        request_training(here.state, here.train_queue, here.clock, min_windows=here.train_min_windows)
+        try:
+            request_training(here.state, here.train_queue, here.clock, min_windows=here.train_min_windows)
+        except TryLater as error:
+            log.warning("models are asked for the next time: %s", error)
 
 
 def _add_http(blueprint: func.Blueprint, services: Callable[[], "Services"]) -> None:

@@ -117,7 +117,7 @@ def small_transactions(monkeypatch):
     monkeypatch.setattr(folding, "MAX_TRANSACTION_WRITES", 3)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(log=logs, script=st.lists(st.tuples(actions, st.integers(0, 8)), max_size=4))
 def test_any_order_duplication_crash_and_loss_gives_the_same_alerts(small_transactions, log, script) -> None:
     plant = Plant()

@@ -100,6 +100,19 @@ def test_the_timers_sweep_and_ask_for_models(plant: Plant) -> None:
     assert services.train_queue.length() == 1
 
 
+def test_timers_pass_over_a_storage_that_is_away(plant: Plant, caplog) -> None:
+    services, functions = build(plant, NoBank())
+    score(plant, functions, 0, Window(0, "a", 0.0), Window(1, "a", 0.0))
+
+    def away(*_args) -> None:
+        raise TryLater("nobody at the address")
+
+    plant.blobs.list = services.train_queue.length = away
+    functions["sweep_telemetry"].get_user_function()(None)
+    functions["request_models"].get_user_function()(None)
+    assert caplog.text.count("the next time: nobody at the address") == 2
+
+
 class TestAlerts:
     @pytest.fixture
     def functions(self, plant: Plant):
