@@ -43,13 +43,13 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--queue-lock-s",
         type=float,
-        default=float(environment.get("FUNCTIONS_HOST_QUEUE_LOCK_S", "600")),
+        default=environment.get("FUNCTIONS_HOST_QUEUE_LOCK_S", "600"),
         help="seconds until the messages of a killed host are seen again (Azure: 600)",
     )
     parser.add_argument(
         "--blob-scan-s",
         type=float,
-        default=float(environment.get("FUNCTIONS_HOST_BLOB_SCAN_S", "2")),
+        default=environment.get("FUNCTIONS_HOST_BLOB_SCAN_S", "2"),
         help="seconds between two scans of a blob trigger's container (Azure: 10)",
     )
     parser.add_argument(

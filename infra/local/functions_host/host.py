@@ -113,7 +113,8 @@ class Host:
         listening = [asyncio.create_task(self._keep(each)) for each in self._listeners.all]
         while not server.started and not serving.done():
             await asyncio.sleep(0.005)
-        on_ready()
+        if not serving.done():
+            on_ready()
         await asyncio.wait([asyncio.create_task(self._stopping.wait()), serving], return_when="FIRST_COMPLETED")
         if serving.done():
             serving.result()

@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from azure.functions.meta import Datum
 
 from infra.local.functions_host import conversion
-from infra.local.functions_host.bindings import IndexedFunction, Parameter
+from infra.local.functions_host.bindings import Binding, IndexedFunction, Parameter
 from infra.local.functions_host.context import OutValue, Retry, mark_thread, new_context
-from infra.local.functions_host.data_bindings import DataBindings
 from infra.local.functions_host.logs import current_invocation
 
 log = logging.getLogger("functions_host.function")
@@ -47,6 +46,18 @@ class Outcome:
         return self.error is None
 
 
+class DataPort(Protocol):
+    """Where input bindings are read from and outputs written to."""
+
+    async def read(self, parameter: Parameter, values: Mapping[str, str]) -> Datum | None:
+        """The value of an input, None when there is none."""
+        ...
+
+    async def write(self, binding: Binding, datum: Datum, values: Mapping[str, str]) -> None:
+        """Write one output; raises when it could not be written."""
+        ...
+
+
 class Invoker:
     """Runs functions: synchronous ones in a thread pool, asynchronous ones on the event loop.
 
@@ -56,7 +67,7 @@ class Invoker:
 
     def __init__(
         self,
-        data: DataBindings,
+        data: DataPort,
         directory: str,
         *,
         threads: int | None,

@@ -19,6 +19,8 @@ import pytest
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueServiceClient
 
+from infra.local.azurite import RunningAzurite, running_azurite
+
 PRELUDE = """
 import os, time, asyncio, logging, typing
 import azure.functions as func
@@ -108,6 +110,13 @@ def start_host(tmp_path: Path) -> Iterator[StartHost]:
     for host in started:
         if host.process.poll() is None:
             host.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def own_azurite(tmp_path: Path) -> Iterator[RunningAzurite]:
+    """An Azurite that a test may restart or fill with names of its liking."""
+    with running_azurite(tmp_path / "azurite") as account:
+        yield account
 
 
 class Account:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from infra.local.azurite import RunningAzurite, running_azurite
+from infra.local.azurite import RunningAzurite
 from tests.integration.functions_host.conftest import Account, StartHost, eventually
 
 pytestmark = pytest.mark.integration
@@ -24,12 +23,6 @@ def convert(b: func.InputStream, o: func.Out[bytes], extra: bytes) -> None:
         raise ValueError("no")
     o.set(content.upper())
 """
-
-
-@pytest.fixture
-def own_azurite(tmp_path: Path) -> Iterator[RunningAzurite]:
-    with running_azurite(tmp_path / "azurite") as account:
-        yield account
 
 
 @pytest.fixture

@@ -42,13 +42,7 @@ def storage() -> RecordingBindings:
 @pytest.fixture
 async def invoker(storage: RecordingBindings) -> AsyncIterator[Invoker]:
     ended: list[str] = []
-    runner = Invoker(
-        storage,  # type: ignore[arg-type]  # a fake of the two methods that are used
-        "/app",
-        threads=2,
-        timeout=timedelta(seconds=5),
-        on_timeout=ended.append,
-    )
+    runner = Invoker(storage, "/app", threads=2, timeout=timedelta(seconds=5), on_timeout=ended.append)
     yield runner
     runner.close()
     assert ended == []
