@@ -41,18 +41,27 @@ class Load:
 
     def _send(self) -> None:
         while not self._stop.is_set():
-            for _ in range(20):
+            while len(self._producer) < 5_000 and not self._stop.is_set():
                 self._producer.produce(
                     "readings", b"%d" % self._sent, partition=self._sent % PARTITIONS, on_delivery=self._delivered
                 )
                 self._sent += 1
-            self._producer.poll(0.002)
+                self._producer.poll(0)
+            self._producer.poll(0.01)
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
             self.failed.append(error)
         else:
             self.acknowledged.append(int(message.value() or b""))
+
+    def wait_for_progress(self) -> None:
+        """Return when the hub acknowledges again: a client takes a while to come back."""
+        before = len(self.acknowledged)
+        deadline = time.monotonic() + 20
+        while len(self.acknowledged) == before:
+            assert time.monotonic() < deadline, "the producer never came back"
+            time.sleep(0.005)
 
     def finish(self) -> int:
         """Stop, wait for all acknowledgements, and return how many events were sent."""
@@ -66,12 +75,13 @@ async def crash_under_load(data_dir: Path, kills: int, chance: random.Random, *,
     with running_hub(data_dir, {"readings": PARTITIONS}, segment_bytes=100_000) as hub:
         load = Load(hub)
         for _ in range(kills):
-            time.sleep(chance.uniform(0.2, 0.6))
+            load.wait_for_progress()
+            time.sleep(chance.uniform(0, 0.3))
             hub.kill()
             if torn:
                 tear_a_tail(data_dir, chance)
             hub.restart()
-        time.sleep(0.2)
+        load.wait_for_progress()
         sent = load.finish()
         assert load.failed == []
         assert len(load.acknowledged) == sent > 100 * kills
