@@ -1,0 +1,109 @@
+"""Raw aiokafka, msgspec and NumPy: about the least that event-time windows in Python cost.
+
+`getmany` of all partitions, one JSON decode per poll (payloads joined to one array), dense accumulators of count,
+sum, minimum and maximum per (series, window), open until the end. No bad input, lateness, replay or output.
+"""
+
+import asyncio
+import sys
+import time
+
+import aiokafka
+import msgspec
+import numpy as np
+
+from benchmarks.load import PARTITIONS, WINDOW_US
+from benchmarks.peers.outcome import Outcome, Row, report
+
+
+class _Reading(msgspec.Struct, gc=False):
+    device: str
+    sensor: str
+    ts: float
+    value: float
+
+
+_decode = msgspec.json.Decoder(list[_Reading]).decode
+_MAX_WINDOWS = 64
+
+
+class Accumulators:
+    """Count, sum, minimum and maximum by series and window, in arrays that grow by doubling."""
+
+    def __init__(self) -> None:
+        self.series: dict[tuple[str, str], int] = {}
+        self.first_window = -1
+        self._room = 0
+        self._grow(1024)
+
+    def _grow(self, room: int) -> None:
+        extra = (room - self._room, _MAX_WINDOWS)
+        fresh = (np.zeros(extra, np.int64), np.zeros(extra), np.full(extra, np.inf), np.full(extra, -np.inf))
+        if self._room:
+            old = (self.count, self.sum, self.low, self.high)
+            fresh = tuple(np.concatenate(pair) for pair in zip(old, fresh, strict=True))  # type: ignore[assignment]  # the same four
+        self.count, self.sum, self.low, self.high = fresh
+        self._room = room
+
+    def add(self, readings: list[_Reading]) -> None:
+        """Take in the readings of one poll."""
+        known, n = self.series, len(readings)
+        ids = [known.setdefault((r.device, r.sensor), len(known)) for r in readings]
+        while len(known) > self._room:
+            self._grow(2 * self._room)
+        ts_us = np.rint(np.fromiter((r.ts for r in readings), np.float64, n) * 1e6).astype(np.int64)
+        value = np.fromiter((r.value for r in readings), np.float64, n)
+        window = ts_us // WINDOW_US
+        if self.first_window < 0:
+            self.first_window = int(window.min())
+        at = np.array(ids) * _MAX_WINDOWS + (window - self.first_window)
+        np.add.at(self.count.reshape(-1), at, 1)
+        np.add.at(self.sum.reshape(-1), at, value)
+        np.minimum.at(self.low.reshape(-1), at, value)
+        np.maximum.at(self.high.reshape(-1), at, value)
+
+    def rows(self) -> list[Row]:
+        """All windows."""
+        names = list(self.series)
+        series, window = np.nonzero(self.count)
+        used = self.count > 0
+        count, low, high = self.count[used], self.low[used], self.high[used]
+        columns = (series, (window + self.first_window) * WINDOW_US, count, self.sum[used] / count, low, high)
+        return [Row(*names[s], *rest) for s, *rest in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def _readings(bodies: list[bytes], packed: bool) -> list[_Reading]:
+    """All readings of a batch at once: joined, bodies with one reading or an array of them are one array."""
+    try:
+        return _decode(b"[" + b",".join([body[1:-1] for body in bodies] if packed else bodies) + b"]")
+    except msgspec.ValidationError:  # flush markers, which mean nothing here, stand at the log's end
+        rest = [body for body in bodies if b'"flush"' not in body]
+        return _readings(rest, packed) if len(rest) < len(bodies) else _decode(bodies[0])
+
+
+async def _run(bootstrap: str, hub: str, events: int, packed: bool) -> Outcome:
+    consumer = aiokafka.AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=1_048_576,
+        fetch_max_wait_ms=100,
+        check_crcs=False,
+    )
+    await consumer.start()
+    try:
+        consumer.assign([aiokafka.TopicPartition(hub, partition) for partition in range(PARTITIONS)])
+        windows, seen, begun = Accumulators(), 0, 0.0
+        while seen < events:
+            fetched = await consumer.getmany(timeout_ms=1000, max_records=20_000)
+            begun = begun or (time.monotonic() if fetched else 0.0)
+            for batch in fetched.values():
+                seen += len(batch)
+                windows.add(_readings([record.value for record in batch], packed))
+        rows = windows.rows()
+        return Outcome(time.monotonic() - begun, rows)
+    finally:
+        await consumer.stop()
+
+
+if __name__ == "__main__":
+    report(asyncio.run(_run(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "packed")))

@@ -1,0 +1,152 @@
+"""Readings per second into event-time windows: naive Faust, raw aiokafka with NumPy, and Penstock.
+
+All read the same log of one hub. The clock of each runs from its first fetched records to its last window: start-up
+is excluded. Penstock is the worker as deployed: Faust app, window batches, raw archive and checkpoints on Azurite.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.load import PARTITIONS, Load, WindowStats, differences, preload
+from benchmarks.peers.outcome import Outcome, run_peer
+from benchmarks.report import Figure, Report, ratio
+from benchmarks.worker import SPEC, stream_worker
+from infra.local.eventhubs.testing import running_hub
+from stream.config import StreamConfig
+from stream.decode import Chunk
+from stream.partition import Partition
+from tests.fakes import FakeBlobs, FakeClock, FakeQueue
+
+TICKS_PER_EVENT = 20
+_FAUST_DEVICES = 6
+_CHUNK_EVENTS = {"single": 5000, "packed": 100}
+
+
+def run(folder: Path, *, quick: bool = False) -> Report:
+    """Measure and compare; one repetition of a tenth of the readings with `quick`."""
+    repetitions = 1 if quick else 3
+    load = Load(devices=200, sensors=5, ticks=240 if quick else 1440)
+    small = Load(devices=_FAUST_DEVICES, sensors=5, ticks=240 if quick else 1440)
+    figures: list[Figure] = []
+    failures: list[str] = []
+    with running_hub(folder / "hub", {"single": PARTITIONS, "packed": PARTITIONS, "few": PARTITIONS}) as hub:
+        few = preload(hub.bootstrap, "few", small.single_events())
+        logs = {"single": list(load.single_events()), "packed": list(load.packed_events(TICKS_PER_EVENT))}
+        bytes_per = {topic: sum(len(body) for _, body in log) / len(log) for topic, log in logs.items()}
+        for topic, log in logs.items():
+            events = preload(hub.bootstrap, topic, log) + preload(hub.bootstrap, topic, load.flushes())
+            contest = _Contest(hub.bootstrap, topic, events, load, folder, failures)
+            rates = contest.repeat(repetitions, few if topic == "single" else 0, small)
+            rates["alone"] = [_alone(topic, [*log, *load.flushes()], load, failures) for _ in range(repetitions)]
+            figures += _figures(topic, rates)
+    return Report(
+        name="windowing",
+        title="Windowing: readings per second",
+        conditions=[
+            f"{load.readings:,} readings of {load.devices} devices x {load.sensors} sensors, {load.windows:,} "
+            f"tumbling windows of 60 s in event time, {PARTITIONS} partitions of the embedded hub, a backlog.",
+            f"Single: one reading per event, {bytes_per['single']:.0f} B of JSON. Packed: "
+            f"{TICKS_PER_EVENT * load.sensors} readings per event, {bytes_per['packed']:,.0f} B.",
+            f"Naive Faust (Record, Table.tumbling with relative_to_field, memory store, changelog) is slow: it gets "
+            f"{small.readings:,} readings of {small.devices} of the devices, single events only.",
+            "Raw aiokafka + NumPy keeps count, sum, minimum and maximum. Penstock computes eight features with "
+            "median and slope, leaves out duplicates and late readings, and stores batches, raw archive and checkpoints.",
+            "Penstock's rate is counted between two looks at its status page: from the first that shows progress to "
+            "the first that shows all windows written. 'Partition alone' is its compute without Faust and storage.",
+            "Count, mean, minimum and maximum of all windows were compared with those of the generated values.",
+        ],
+        figures=figures,
+        failures=failures,
+    )
+
+
+class _Contest:
+    """All contestants in turn on one topic."""
+
+    def __init__(
+        self, bootstrap: str, topic: str, events: int, load: Load, folder: Path, failures: list[str]
+    ) -> None:
+        self._bootstrap, self._topic, self._events, self._load = bootstrap, topic, events, load
+        self._folder, self._failures, self._number = folder, failures, count()
+        self._expected = load.expected()
+
+    def repeat(self, times: int, faust_events: int, small: Load) -> dict[str, list[float]]:
+        """Rates per contestant; the naive one only where it gets events."""
+        rates: dict[str, list[float]] = {"raw": [], "penstock": [], "naive": []}
+        for _ in range(times):
+            rates["raw"].append(self._raw())
+            rates["penstock"].append(self._penstock())
+            if faust_events:
+                outcome = run_peer("naive_faust", self._bootstrap, "few", str(faust_events))
+                self._compare("naive Faust", outcome.stats(), small.expected())
+                rates["naive"].append(small.readings / outcome.seconds)
+        return rates
+
+    def _raw(self) -> float:
+        outcome: Outcome = run_peer("aiokafka_numpy", self._bootstrap, self._topic, str(self._events), self._topic)
+        self._compare("raw aiokafka", outcome.stats(), self._expected)
+        return self._load.readings / outcome.seconds
+
+    def _penstock(self) -> float:
+        folder = self._folder / f"{self._topic}-{next(self._number)}"
+        with stream_worker(folder, self._bootstrap, self._topic) as worker:
+            first: tuple[float, float] | None = None
+            for at, page in worker.watch():
+                totals = page["totals"]
+                if totals["events"] and first is None:
+                    first = (at, totals["readings"])
+                if totals["events"] >= self._events and totals["windows"] >= self._load.windows:
+                    break
+            self._compare("Penstock", worker.windows(), self._expected)
+        if first is None or first[1] > self._load.readings / 2:
+            raise RuntimeError("the backlog is too short to be measured through the status page")
+        return (self._load.readings - first[1]) / (at - first[0])
+
+    def _compare(self, who: str, found: WindowStats, expected: WindowStats) -> None:
+        self._failures += [f"{who}, {self._topic} events: {what}" for what in differences(found, expected)]
+
+
+def _alone(topic: str, log: list[tuple[int, bytes]], load: Load, failures: list[str]) -> float:
+    """Rate of the compute of all partitions one after the other, batches encoded and kept in memory."""
+    elapsed, windows = 0.0, 0
+    for number in range(PARTITIONS):
+        bodies = [body for device, body in log if device % PARTITIONS == number]
+        partition = Partition(StreamConfig(topic, SPEC), number, FakeBlobs(), FakeQueue(), FakeClock())
+        partition.restore()
+        begun = time.perf_counter()
+        for chunk in _chunks(bodies, _CHUNK_EVENTS[topic]):
+            partition.process(chunk)
+            if partition.hand_over_due():
+                partition.hand_over()
+        partition.hand_over()
+        elapsed += time.perf_counter() - begun
+        windows += partition.counters.windows
+    if windows != load.windows:
+        failures.append(f"Partition alone, {topic} events: {windows} windows instead of {load.windows}")
+    return load.readings / elapsed
+
+
+def _chunks(bodies: list[bytes], size: int) -> Iterator[Chunk]:
+    now_us = time.time_ns() // 1000
+    for start in range(0, len(bodies), size):
+        part = bodies[start : start + size]
+        offset = np.arange(start, start + len(part), dtype=np.int64)
+        yield Chunk(offset, np.full(len(part), now_us), part)
+
+
+def _figures(topic: str, rates: dict[str, list[float]]) -> list[Figure]:
+    rate: Callable[[str, str], Figure] = lambda who, key: Figure(  # noqa: E731  # a name for one expression
+        name=f"{topic}: {who}", unit="readings/s", values=rates[key]
+    )
+    figures = [rate("raw aiokafka + NumPy", "raw"), rate("Penstock", "penstock"), rate("Partition alone", "alone")]
+    raw = ratio(rates["penstock"], rates["raw"])
+    figures.append(Figure(name=f"{topic}: Penstock over raw aiokafka + NumPy", unit="", values=raw, at_least=0.6))
+    if rates["naive"]:
+        naive = ratio(rates["penstock"], rates["naive"])
+        figures.insert(0, rate("naive Faust", "naive"))
+        figures.append(Figure(name=f"{topic}: Penstock over naive Faust", unit="", values=naive, at_least=50))
+    return figures
