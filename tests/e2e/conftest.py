@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,26 @@ class Penstock:
 
     home: Path
     port_base: int
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "infra.cli.main", *arguments],
             env={**os.environ, "PENSTOCK_HOME": str(self.home), "PENSTOCK_PORT_BASE": str(self.port_base)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Stop the runtime and whatever a failed test left running."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+        self.run("down")
 
     def run(self, *arguments: str, code: int = 0) -> str:
         process = self.start(*arguments)
@@ -85,7 +96,7 @@ def make_penstock(tmp_path: Path) -> Iterator[Callable[[str], Penstock]]:
 
         def make(name: str) -> Penstock:
             made = Penstock(tmp_path / name, _free_base())
-            stack.callback(made.run, "down")
+            stack.callback(made.end)
             return made
 
         yield make
