@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     allowed_lateness_s: float = Field(default=5.0, ge=0)
     max_ahead_s: float = Field(default=300.0, gt=0)
     idle_after_s: float = Field(default=300.0, gt=0)
-    max_devices: int = Field(default=200_000, gt=0)
+    max_devices: int = Field(default=100_000, gt=0)
     """Devices with open windows or a watermark per worker partition; further ones are set aside."""
     max_open_readings: int = Field(default=5_000_000, gt=0)
     """Readings in open windows per partition; further ones are set aside."""

@@ -20,6 +20,7 @@ from models.tables import Readings, encode_readings
 
 Int64 = npt.NDArray[np.int64]
 THROUGH = "through"
+_MAX_DEAD_CHARS = 8_000_000
 
 
 @dataclass
@@ -62,31 +63,43 @@ class Archive:
         self._blobs = blobs
         self._hub = hub
         self._partition = partition
-        self._first = first
+        self.first = first
+        """Events before this offset stand in segments."""
+        self.segments: list[str] = []
+        """Names of the segments written or found since the last checkpoint, in offset order."""
         self._clear()
 
     def _clear(self) -> None:
         self.raw = _Columns()
         self.late = _Columns()
         self.dead: list[DeadLetter] = []
+        self._dead_chars = 0
 
-    def __len__(self) -> int:
-        return len(self.raw.device)
+    def set_aside(self, letter: DeadLetter) -> None:
+        """Add a dead letter; in any order."""
+        self.dead.append(letter)
+        self._dead_chars += len(letter.body)
+
+    def full(self, max_rows: int) -> bool:
+        """Whether it holds more than memory should."""
+        return len(self.raw.device) >= max_rows or self._dead_chars >= _MAX_DEAD_CHARS
 
     def flush(self, through: int) -> None:
         """Write all items at offsets up to `through`. Repeating it after an error is harmless."""
-        while self._first <= through:
-            finished = self._blobs.head(names.raw_blob(self._hub, self._partition, self._first))
+        while self.first <= through:
+            name = names.raw_blob(self._hub, self._partition, self.first)
+            finished = self._blobs.head(name)
             if finished is not None:
+                self.segments.append(name)
                 # A former life, or a rival, wrote this segment: its range is done, ours may go further.
-                self._first = int(finished.metadata[THROUGH]) + 1
+                self.first = int(finished.metadata[THROUGH]) + 1
                 continue
             with contextlib.suppress(AlreadyExists):
                 self._write_segment(through)
         self._clear()
 
     def _write_segment(self, through: int) -> None:
-        hub, partition, first = self._hub, self._partition, self._first
+        hub, partition, first = self._hub, self._partition, self.first
         late = self.late.after(first - 1)
         dead = sorted(
             (letter for letter in self.dead if letter.offset >= first),

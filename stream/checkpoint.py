@@ -35,6 +35,8 @@ class Checkpoint(msgspec.Struct):
     offset: int
     """The next offset to read."""
     next_seq: int
+    archived: int
+    """Events before this offset are in the archive: up to `offset`, and further where another life was ahead."""
     append_us: int
     """Broker append time of the latest event."""
     counters: Counters
@@ -47,6 +49,7 @@ class _Head(msgspec.Struct):
     window: str
     offset: int
     next_seq: int
+    archived: int
     append_us: int
     counters: Counters
     devices: list[str]
@@ -74,6 +77,7 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
             window=windows.spec.name,
             offset=checkpoint.offset,
             next_seq=checkpoint.next_seq,
+            archived=checkpoint.archived,
             append_us=checkpoint.append_us,
             counters=checkpoint.counters,
             devices=series.devices,
@@ -115,6 +119,7 @@ def decode_checkpoint(data: bytes, *, max_devices: int, empty: OpenWindows) -> C
     return Checkpoint(
         offset=head.offset,
         next_seq=head.next_seq,
+        archived=head.archived,
         append_us=head.append_us,
         counters=head.counters,
         series=Series.restored(max_devices, head.devices, head.sensors, device_of.tolist()),

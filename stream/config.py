@@ -14,12 +14,12 @@ class StreamConfig:
     allowed_lateness_s: float = 5.0
     max_ahead_s: float = 300.0
     idle_after_s: float = 300.0
-    max_devices: int = 200_000
+    max_devices: int = 100_000
     max_open_readings: int = 5_000_000
     batch_max_age_s: float = 0.25
     checkpoint_interval_s: float = 5.0
-    archive_max_rows: int = 500_000
-    """A checkpoint is due early when so many readings wait for the archive."""
+    archive_max_rows: int = 100_000
+    """Readings that wait for the archive before it is written without waiting for a checkpoint."""
 
     @property
     def lateness_us(self) -> int:

@@ -5,6 +5,7 @@ be lost at any moment: `restore` rebuilds it from the checkpoint, the batches wr
 """
 
 import time
+from collections.abc import Iterable
 
 import msgspec
 import numpy as np
@@ -64,13 +65,13 @@ class Partition:
             stored = decode_checkpoint(blob.data, max_devices=config.max_devices, empty=empty)
             self._checkpoint_etag: str | None = blob.info.etag
         except NotFound:
-            stored = Checkpoint(0, 0, 0, Counters(), Series(config.max_devices), empty)
+            stored = Checkpoint(0, 0, 0, 0, Counters(), Series(config.max_devices), empty)
             self._checkpoint_etag = None
         self._series, self._windows, self.counters = stored.series, stored.windows, stored.counters
         self._append_us = stored.append_us
         self.next_offset = self.checkpoint_offset = stored.offset
         self._next_seq = self._checkpoint_seq = stored.next_seq
-        self._archive = Archive(self._blobs, config.hub, self._number, stored.offset)
+        self._archive = Archive(self._blobs, config.hub, self._number, stored.archived)
         self._pending: Windows | None = None
         self._closed_at = 0.0
         self._adopted: set[Key] = set()
@@ -218,7 +219,7 @@ class Partition:
 
     def _set_aside(self, offset: int, item: int, reason: Reason, detail: str, body: str) -> None:
         self.counters.dead_lettered += 1
-        self._archive.dead.append(
+        self._archive.set_aside(
             DeadLetter(
                 hub=self._config.hub,
                 partition=self._number,
@@ -253,14 +254,16 @@ class Partition:
         wait_s = max(self._config.batch_max_age_s, _COLLECT_SHARE * self._collect_cost_s)
         return time.monotonic() - self._closable_since >= wait_s
 
+    def archive_due(self) -> bool:
+        """Whether so much waits for the archive that it should not wait for the checkpoint."""
+        return self._archive.full(self._config.archive_max_rows)
+
     def checkpoint_due(self) -> bool:
         """Whether a checkpoint is due: enough time went by, and something happened since the last one."""
         if self.next_offset == self.checkpoint_offset and self._next_seq == self._checkpoint_seq:
             return False
         if self.next_offset <= self._adopted_through:
             return False
-        if len(self._archive) + len(self._archive.dead) >= self._config.archive_max_rows:
-            return True
         wait_s = max(self._config.checkpoint_interval_s, _CHECKPOINT_SHARE * self._checkpoint_cost_s)
         return time.monotonic() - self._checkpointed_at >= wait_s
 
@@ -295,12 +298,20 @@ class Partition:
         self.hand_over()
         if self.next_offset <= self._adopted_through:
             return
-        self._require_own_checkpoint()
-        self._archive.flush(self.next_offset - 1)
+        self.archive()
         self._require_batches(range(self._checkpoint_seq, self._next_seq))
+        self._require(self._archive.segments)
         started = time.monotonic()
         data = encode_checkpoint(
-            Checkpoint(self.next_offset, self._next_seq, self._append_us, self.counters, self._series, self._windows)
+            Checkpoint(
+                offset=self.next_offset,
+                next_seq=self._next_seq,
+                archived=self._archive.first,
+                append_us=self._append_us,
+                counters=self.counters,
+                series=self._series,
+                windows=self._windows,
+            )
         )
         metadata = {"offset": str(self.next_offset), "next_seq": str(self._next_seq)}
         if self._checkpoint_etag is None:
@@ -309,8 +320,15 @@ class Partition:
             info = self._blobs.replace(self._checkpoint_name, data, etag=self._checkpoint_etag, metadata=metadata)
         self._checkpoint_etag = info.etag
         self.checkpoint_offset, self._checkpoint_seq = self.next_offset, self._next_seq
+        self._archive.segments.clear()
         self._checkpointed_at = time.monotonic()
         self._checkpoint_cost_s = self._checkpointed_at - started
+
+    def archive(self) -> None:
+        """Write what was read into the archive. Raises as `checkpoint` does; repeating it is harmless."""
+        self._require_own_checkpoint()
+        self._require(self._archive.segments[-1:])
+        self._archive.flush(self.next_offset - 1)
 
     def _collect(self) -> None:
         """Move closed windows into `_pending`, less those that stand in an adopted batch."""
@@ -390,9 +408,12 @@ class Partition:
         self._queue.send(msgspec.json.encode(message))
 
     def _require_batches(self, seqs: range) -> None:
-        for seq in seqs:
-            if self._blobs.head(self._batch_name(seq)) is None:
-                raise StorageRewound(f"batch {self._batch_name(seq)} was written and is gone")
+        self._require(map(self._batch_name, seqs))
+
+    def _require(self, written: Iterable[str]) -> None:
+        for name in written:
+            if self._blobs.head(name) is None:
+                raise StorageRewound(f"{name} was written and is gone")
 
     def _require_own_checkpoint(self) -> None:
         """Raises Superseded unless the stored checkpoint is the one this worker read or wrote last."""

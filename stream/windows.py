@@ -25,7 +25,7 @@ Bool = npt.NDArray[np.bool_]
 NEVER = np.iinfo(np.int64).min // 4
 """Before any event time, with room to subtract a lateness."""
 _OPEN_END = np.iinfo(np.int64).max
-_BLOCK_ROWS = 1 << 20
+_BLOCK_ROWS = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)

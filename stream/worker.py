@@ -45,7 +45,8 @@ class Broker:
 class PartitionWorker:
     """Feeds one Partition and stores its results when due."""
 
-    def __init__(self, tp: TP, partition: Partition, broker: Broker) -> None:
+    def __init__(self, tp: TP, partition: Partition, broker: Broker, checkpointing: asyncio.Lock) -> None:
+        self._checkpointing = checkpointing
         self.tp = tp
         self.partition = partition
         self._broker = broker
@@ -81,7 +82,8 @@ class PartitionWorker:
         self._task = None
         if store:
             try:
-                await asyncio.to_thread(self.partition.checkpoint)
+                async with self._checkpointing:
+                    await asyncio.to_thread(self.partition.checkpoint)
             except (Conflict, StorageRewound, TryLater) as error:
                 log.info("%s: left without a fresh checkpoint: %s", self.tp, error)
 
@@ -158,9 +160,13 @@ class PartitionWorker:
         while not self._stopped:
             try:
                 if self.partition.checkpoint_due():
-                    await asyncio.to_thread(self.partition.checkpoint)
-                elif self.partition.hand_over_due():
+                    # One at a time: each holds a copy of its partition's state.
+                    async with self._checkpointing:
+                        await asyncio.to_thread(self.partition.checkpoint)
+                if self.partition.hand_over_due():
                     await asyncio.to_thread(self.partition.hand_over)
+                if self.partition.archive_due():
+                    await asyncio.to_thread(self.partition.archive)
             except TryLater as error:
                 if not reported:
                     log.warning("%s: storage is away, waiting: %s", self.tp, error)
@@ -200,12 +206,16 @@ class Workers:
         self._make_partition = make_partition
         self._broker = broker
         self.running: dict[TP, PartitionWorker] = {}
+        self._checkpointing = asyncio.Lock()
 
     async def assigned(self, partitions: set[TP]) -> Mapping[TP, int]:
         """Start a worker per partition, anew even where one runs: its position is then the checkpoint's."""
         await self.revoked(set(self.running) - partitions)
         await asyncio.gather(*(self.running.pop(tp).stop(store=False) for tp in partitions & set(self.running)))
-        workers = {tp: PartitionWorker(tp, self._make_partition(tp.partition), self._broker) for tp in partitions}
+        workers = {
+            tp: PartitionWorker(tp, self._make_partition(tp.partition), self._broker, self._checkpointing)
+            for tp in partitions
+        }
         try:
             offsets = await asyncio.gather(*(worker.start() for worker in workers.values()))
         except ConfigurationError as error:

@@ -181,6 +181,8 @@ def test_crashes_lost_answers_and_any_chunking_change_no_result(seed: int, spec:
                 part.restore()
             elif roll < 0.2:
                 part.checkpoint()
+            elif roll < 0.3:
+                part.archive()
             elif roll < 0.5:
                 part.hand_over()
             elif part.next_offset < len(log):
@@ -210,6 +212,8 @@ def test_two_workers_on_one_partition_write_every_window_once(seed: int) -> None
             roll = rng.random()
             if roll < 0.1:
                 part.checkpoint()
+            elif roll < 0.3:
+                part.archive()
             elif roll < 0.5:
                 part.hand_over()
             elif part.next_offset < len(log):
@@ -242,6 +246,8 @@ def test_a_store_that_loses_its_latest_writes_is_written_again(seed: int) -> Non
                 blobs.blobs = dict(saved)
             elif roll < 0.15:
                 part.checkpoint()
+            elif roll < 0.3:
+                part.archive()
             elif roll < 0.5:
                 part.hand_over()
             elif part.next_offset < len(log):

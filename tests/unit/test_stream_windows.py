@@ -1,6 +1,7 @@
 """The columnar windows against a model that takes one reading at a time."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -113,7 +114,7 @@ def test_any_chunking_closes_the_windows_that_one_reading_at_a_time_closes(
                 closed[series, start] = (int(batch.features.count[i]), batch.features.values[i].tolist())
 
     bounds = sorted({0, len(log), *(cut for cut in cuts if cut < len(log))})
-    for i, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(bounds)):
         late += windows.add(rows_of(log[a:b])).tolist()
         if i % 2 == take_at % 2:
             take()
