@@ -5,7 +5,7 @@ batch's own name, so the first delivery decides; later ones only help the fold a
 """
 
 import logging
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -19,6 +19,10 @@ from models.tables import Predictions, Windows, decode_batch, encode_predictions
 from models.windowspec import WindowSpec
 
 log = logging.getLogger(__name__)
+
+BATCH_ETAG: Final = "batch_etag"
+"""Metadata of predictions: which version of the batch they score. There is a second one only after storage lost
+the first and the stream wrote it again, perhaps with other windows; the sweep looks for such a mismatch."""
 
 
 class LiveModel(Protocol):
@@ -70,7 +74,8 @@ def score_batch(
     and the stream writes it again, with a message of its own.
     """
     try:
-        batch = decode_batch(blobs.get(message.blob).data)
+        stored = blobs.get(message.blob)
+        batch = decode_batch(stored.data)
     except NotFound as error:
         raise TryLater(f"batch {message.blob} is not in storage (yet, or no longer)", retry_after_s=5.0) from error
     if bank is not None and bank.spec != partition.spec:
@@ -78,7 +83,11 @@ def score_batch(
         bank = None
     predictions = score_windows(batch.windows, bank)
     try:
-        info = blobs.create(_prediction_name(partition, message.seq), encode_predictions(predictions))
+        info = blobs.create(
+            _prediction_name(partition, message.seq),
+            encode_predictions(predictions),
+            metadata={BATCH_ETAG: stored.info.etag},
+        )
     except AlreadyExists:
         return None
     return StoredPredictions(predictions, info.etag)

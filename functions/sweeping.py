@@ -2,6 +2,7 @@
 
 For each partition it looks at the batches and predictions from `verified_until` on, a hundred names per request, and
 
+- removes predictions that score a batch other than the one that stands under the name now;
 - sets the fold back to the first batch whose predictions are not those that were applied (Azurite forgets what it
   acknowledged in its last seconds, while the state store does not);
 - queues a batch again whose message must be lost: later ones were scored before it, or none was for a while;
@@ -23,6 +24,7 @@ import msgspec
 
 from functions.alerts import CONTAINER
 from functions.folding import POSITION, Folder, FoldPosition, StreamPartition
+from functions.scoring import BATCH_ETAG
 from models.contracts import BatchMessage
 from models.errors import ConfigurationError, PenstockError
 from models.names import batch_blob, batch_prefix, prediction_prefix
@@ -99,6 +101,9 @@ class Sweeper:
         # Read before the listings: whatever was applied by now had its predictions stored before.
         position = self._folder.position(partition)
         batches, predictions = self._present(partition, position.verified_until)
+        for seq in _of_another_batch(batches, predictions):
+            log.warning("%s scores a batch that was lost and written again: removed", predictions[seq].name)
+            self._blobs.delete(predictions.pop(seq).name)
         changed = _first_changed(position, batches, predictions)
         if changed is not None:
             self._folder.rewind(partition, changed)
@@ -163,6 +168,15 @@ def _overdue(batches: dict[int, BlobInfo], predictions: dict[int, BlobInfo], now
         quiet_since = batches[seq].modified if seq < highest else max(batches[seq].modified, latest)
         if now - quiet_since >= GRACE_S:
             yield seq
+
+
+def _of_another_batch(batches: dict[int, BlobInfo], predictions: dict[int, BlobInfo]) -> list[int]:
+    """Predictions made of a batch that is no longer there: a function had read it when storage lost it."""
+    return [
+        seq
+        for seq in batches.keys() & predictions.keys()
+        if predictions[seq].metadata.get(BATCH_ETAG, batches[seq].etag) != batches[seq].etag
+    ]
 
 
 def _first_changed(

@@ -185,3 +185,18 @@ def test_verifying_is_dropped_when_the_fold_was_set_back_meanwhile(plant: Plant)
     plant.folder.rewind(PARTITION, 0)
     plant.folder.verify(PARTITION, 2, at=seen)
     assert plant.folder.position(PARTITION).verified_until == 0
+
+
+def test_predictions_of_a_batch_that_was_lost_and_written_again_are_made_anew(plant: Plant) -> None:
+    write(plant, 0)
+    score(plant, 0)
+    stale = plant.blobs.get(prediction_name(0))
+    plant.blobs.delete(batch_blob("readings", SPEC, 0, 0))
+    plant.write_batch(0, [Window(0, "a", 2.0), Window(0, "b", 2.0)])
+    plant.clock.advance(GRACE_S)
+    assert plant.sweeper.sweep().requeued == 1
+    assert plant.blobs.head(prediction_name(0)) is None
+    score(plant, 0)
+    assert plant.blobs.get(prediction_name(0)).data != stale.data
+    assert sorted(alert.device for alert in plant.alerts()) == ["a", "b"]
+    assert plant.sweeper.sweep().requeued == 0
