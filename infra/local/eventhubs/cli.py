@@ -47,7 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     log, groups = LogSettings(), GroupSettings()
     serve.add_argument("--data", type=Path, required=True, metavar="DIR", help="where everything is kept")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    serve.add_argument("--advertised-host", help="what clients are told to connect to (default: --host)")
+    serve.add_argument(
+        "--advertised-host", help="what clients are told to connect to; None: the address they came in by"
+    )
     serve.add_argument("--kafka-port", type=int, default=0, metavar="N", help="0 takes a free one")
     serve.add_argument(
         "--hub", type=_hub, action="append", default=[], metavar="NAME:PARTITIONS", help="have this hub"

@@ -52,7 +52,7 @@ class HubSettings:
     kafka_port: int = 0
     """0 takes a free port."""
     advertised_host: str | None = None
-    """What clients are told to connect to; by default the bound host."""
+    """What clients are told to connect to; by default the address they came in by."""
     auto_create: bool = False
     default_partitions: int = 4
     max_partitions: int = 32

@@ -117,7 +117,7 @@ def test_a_reader_waits_for_the_next_event_and_gets_it_at_once(hub: RunningHub, 
             sent = time.monotonic()
             message = consumer.poll(5)
             assert message is not None
-            assert time.monotonic() - sent < 0.5
+            assert time.monotonic() - sent < 2
     finally:
         consumer.close()
 

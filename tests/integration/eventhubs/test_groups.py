@@ -67,7 +67,7 @@ async def test_partitions_are_shared_out_and_taken_over(hub: RunningHub, new_top
         assert sorted(values) == list(range(400))
         await asyncio.gather(first.commit(), second.commit())
         await first.stop()
-        assert await until(lambda: owned(second) == [0, 1, 2, 3]) < 3
+        assert await until(lambda: owned(second) == [0, 1, 2, 3]) < 5
     finally:
         await second.stop()
     again = aiokafka_consumer(hub, topic, topic)
@@ -99,7 +99,7 @@ async def test_a_killed_consumer_is_replaced_within_its_session(hub: RunningHub,
         await survivor.start()
         await until(lambda: len(owned(survivor)) == 1)
         os.kill(victim.pid, signal.SIGKILL)
-        assert await until(lambda: owned(survivor) == [0, 1]) < 6
+        assert await until(lambda: owned(survivor) == [0, 1]) < 8
     finally:
         victim.kill()
         victim.wait()

@@ -138,7 +138,7 @@ def test_a_client_that_never_reads_does_not_hold_up_the_others(hub: RunningHub) 
                 deaf.send(request)
         started = time.monotonic()
         assert_alive(hub)
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 1
 
 
 def test_a_batch_with_a_wrong_checksum_is_refused_and_not_stored(hub: RunningHub) -> None:

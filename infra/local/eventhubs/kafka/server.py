@@ -73,8 +73,7 @@ class KafkaServer:
         assert task is not None
         self._connections.add(task)
         peer = writer.get_extra_info("peername")
-        settings = self._hub.settings
-        host = settings.advertised_host or settings.host
+        host = self._hub.settings.advertised_host or writer.get_extra_info("sockname")[0]
         session = Session(self._hub, host, self.port, peer[0] if peer else "")
         try:
             await _Connection(session, reader, writer).serve()

@@ -73,8 +73,8 @@ class Flusher:
     async def _flush_round(self) -> None:
         targets, self._dirty = self._dirty, set()
         round_over, self._next_round = self._next_round, None
-        jobs = [target.begin_flush() for target in targets]
         try:
+            jobs = [target.begin_flush() for target in targets]
             failures = await asyncio.get_running_loop().run_in_executor(self._thread, _flush_all, jobs)
             for job, failure in zip(jobs, failures, strict=True):
                 job.done(failure)
