@@ -34,7 +34,7 @@ _PLAN_US = 3_600_000_000
 
 
 def watch(runtime: Launched, *, devices: int) -> None:
-    """Return at Ctrl-C or SIGTERM. Raises StartFailed when the runtime ends under us."""
+    """Return at Ctrl-C, SIGTERM or when the terminal closes. Raises StartFailed when the runtime ends under us."""
     settings = settings_of(runtime.home)
     fleet = Fleet(devices=devices)
     begin_us = time.time_ns() // 1000 // showcase.MINUTE_US * showcase.MINUTE_US
@@ -42,9 +42,7 @@ def watch(runtime: Launched, *, devices: int) -> None:
         begin_us -= _BACKFILL_MINUTES * showcase.MINUTE_US
         with output.working(f"training on two simulated hours of {devices} devices"):
             trained = showcase.train(runtime.home, fleet, begin_us)
-        output.stdout.print(
-            f"  model   {trained['version']}, {trained['fitted']} series; feeding the last minutes"
-        )
+        output.stdout.print(f"  model   {trained['version']}, {trained['fitted']} series; feeding the last minutes")
     asyncio.run(_Watch(runtime, settings, fleet, begin_us).run())
 
 
@@ -74,7 +72,7 @@ class _Watch:
         """Feed and show until a signal comes or the runtime ends."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, stop.set)
         work = [asyncio.create_task(self._feed()), asyncio.create_task(self._show())]
         stopping = asyncio.create_task(stop.wait())
