@@ -25,11 +25,16 @@ from infra.local.functions_host.server import listen
 DATA_FOLDER = ".functions_host"
 
 
+def _absolute(text: str) -> Path:
+    # At once: the host changes into the app's folder later.
+    return Path(text).resolve()
+
+
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """The command line; each option but --app has a default."""
     environment = os.environ
     parser = argparse.ArgumentParser(prog="functions_host", description=__doc__)
-    parser.add_argument("--app", type=Path, required=True, help="folder with function_app.py and host.json")
+    parser.add_argument("--app", type=_absolute, required=True, help="folder with function_app.py and host.json")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=7071, help="0 picks a free one")
     parser.add_argument("--host-id", default=environment.get("AzureFunctionsWebHost__hostid"))
@@ -37,7 +42,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         "--settings", type=Path, help="settings file, from the app folder (default: local.settings.json)"
     )
     parser.add_argument(
-        "--data-dir", type=Path, help=f"where the access keys are kept (default: {DATA_FOLDER} of the app)"
+        "--data-dir", type=_absolute, help=f"where the access keys are kept (default: {DATA_FOLDER} of the app)"
     )
     parser.add_argument("--no-auth", action="store_true", help="ask for no keys, as `func start` does")
     parser.add_argument(
@@ -85,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
 async def _serve(options: argparse.Namespace) -> bool:
     # Stdout is for the line that says "ready"; what the app prints goes with the log.
     ready_output, sys.stdout = sys.stdout, sys.stderr
-    app_dir: Path = options.app.resolve()
+    app_dir: Path = options.app
     host_json = read_host_json(app_dir / "host.json")
     configure_logging(host_json.log_levels)
     settings_file: Path = options.settings or Path("local.settings.json")
@@ -119,7 +124,7 @@ async def _serve(options: argparse.Namespace) -> bool:
 
 def _data_dir(chosen: Path | None, app_dir: Path) -> Path:
     if chosen is not None:
-        return chosen.resolve()
+        return chosen
     default = app_dir / DATA_FOLDER
     default.mkdir(exist_ok=True)
     (default / ".gitignore").write_text("*\n", encoding="utf-8")

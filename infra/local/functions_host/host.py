@@ -98,32 +98,12 @@ class Host:
         `on_ready` is called once, when HTTP answers and the listeners run. Raises ConfigurationError before
         that when a connection, schedule or path is wrong.
         """
-        self._listeners = await build_listeners(self._enabled, self._wiring)
-        address, port = listener.getsockname()[:2]
-        self._base_url = f"http://{address}:{port}"
-        front = HttpFront(
-            self._routes,
-            self._invoker,
-            self._keys,
-            self._host_json.http,
-            admin_app(self, lambda: self._base_url),
-        )
-        server = HttpServer(front, self._options.drain_s)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        listening = [asyncio.create_task(self._keep(each)) for each in self._listeners.all]
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.005)
-        if not serving.done():
-            on_ready()
-        await asyncio.wait([asyncio.create_task(self._stopping.wait()), serving], return_when="FIRST_COMPLETED")
-        if serving.done():
-            serving.result()
-        self.drain()
-        server.should_exit = True
-        ended = await self._drain_all([serving, *listening])
-        await self._accounts.close()
-        self._invoker.close()
-        return ended
+        try:
+            self._listeners = await build_listeners(self._enabled, self._wiring)
+            return await self._serve(listener, on_ready)
+        finally:
+            await self._accounts.close()
+            self._invoker.close()
 
     def stop(self) -> None:
         """Begin to drain; `run()` returns when that has ended."""
@@ -177,6 +157,30 @@ class Host:
                 return await blob_trigger.by_hand(self._listeners.blobs[function.id], text)
             case _:
                 raise ValueError(f"{function.name} is an HTTP function: call its route")
+
+    async def _serve(self, listener: socket.socket, on_ready: Callable[[], None]) -> bool:
+        address, port = listener.getsockname()[:2]
+        self._base_url = f"http://{address}:{port}"
+        front = HttpFront(
+            self._routes,
+            self._invoker,
+            self._keys,
+            self._host_json.http,
+            admin_app(self, lambda: self._base_url),
+        )
+        server = HttpServer(front, self._options.drain_s)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        listening = [asyncio.create_task(self._keep(each)) for each in self._listeners.all]
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.005)
+        if not serving.done():
+            on_ready()
+        await asyncio.wait([asyncio.create_task(self._stopping.wait()), serving], return_when="FIRST_COMPLETED")
+        if serving.done():
+            serving.result()
+        self.drain()
+        server.should_exit = True
+        return await self._drain_all([serving, *listening])
 
     async def _keep(self, listener: Listener) -> None:
         """Run a listener; a fault in it is logged and must not end the host or the other listeners."""

@@ -54,6 +54,7 @@ class QueueListener:
         self._bell = bell
         self._stopping = asyncio.Event()
         self._settled = asyncio.Event()
+        self._ended = asyncio.Event()
         self._in_flight: dict[asyncio.Task[None], LockedMessage] = {}
         self._outage = OutageLog(f"queue {queue.queue_name}")
 
@@ -64,6 +65,27 @@ class QueueListener:
 
     async def run(self) -> None:
         """Poll until `stop()`; returns when no message is being fetched, some may still run."""
+        try:
+            await self._poll()
+        finally:
+            self._ended.set()
+
+    def stop(self) -> None:
+        """Receive no more; what is in flight goes on."""
+        self._stopping.set()
+
+    async def drained(self) -> None:
+        """After `stop()`: return when nothing is received any more and nothing is in flight."""
+        await self._ended.wait()
+        while self._in_flight:
+            await asyncio.wait(self._in_flight)
+
+    async def give_back(self) -> None:
+        """Release whatever still runs, so that another host gets it at once and not after the lock."""
+        unfinished = list(self._in_flight.values())
+        await asyncio.gather(*(message.release(0) for message in unfinished), return_exceptions=True)
+
+    async def _poll(self) -> None:
         backoff = Backoff(self._options.max_polling_interval.total_seconds())
         while not self._stopping.is_set():
             await self._wait_for_room()
@@ -81,20 +103,6 @@ class QueueListener:
                 self._start(messages)
             else:
                 await pause(backoff.next_s(), self._stopping, self._bell)
-
-    def stop(self) -> None:
-        """Receive no more; what is in flight goes on."""
-        self._stopping.set()
-
-    async def drained(self) -> None:
-        """Return when nothing is in flight any more."""
-        while self._in_flight:
-            await asyncio.wait(self._in_flight)
-
-    async def give_back(self) -> None:
-        """Release whatever still runs, so that another host gets it at once and not after the lock."""
-        unfinished = list(self._in_flight.values())
-        await asyncio.gather(*(message.release(0) for message in unfinished), return_exceptions=True)
 
     async def _wait_for_room(self) -> None:
         while len(self._in_flight) > self._options.new_batch_threshold and not self._stopping.is_set():

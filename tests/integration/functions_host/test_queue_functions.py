@@ -240,12 +240,12 @@ def test_the_host_outlives_its_storage_account(tmp_path: Path, start_host: Start
     try:
         azurite.start()
         account.send("inbox", "after a late start")
-        eventually(lambda: host.notes() == ["after a late start"], 5, "the first message")
+        eventually(lambda: "after a late start" in host.notes(), 5, "the first message")
         azurite.restart()
         account.send("inbox", "after a restart")
-        eventually(lambda: len(host.notes()) == 2, 5, "the message after the restart")
-        # Azurite saves its tables every few seconds; a kill must not take the queue itself with it.
-        time.sleep(6)
+        # Not "exactly two notes": a run whose message could not be deleted in time is run again.
+        eventually(lambda: "after a restart" in host.notes(), 5, "the message after the restart")
+        # The queue itself was saved by the restart, so the kill cannot take it away.
         azurite.kill()
         time.sleep(1)
         azurite.start()
