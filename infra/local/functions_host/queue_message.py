@@ -56,7 +56,7 @@ class LockedMessage:
 
     async def delete(self) -> None:
         """Remove the message for good; a lost lock is no error, the message then runs elsewhere again."""
-        await self._settle(lambda: self._queue.delete_message(self._message), "delete")
+        await self._settle(self._delete, "delete")
 
     async def release(self, delay_s: int) -> None:
         """Let the message be received again after `delay_s` seconds."""
@@ -72,7 +72,15 @@ class LockedMessage:
             log.error("message %s has no poison queue, it stays in its queue", self._message.id)
             return
         content = self._message.content
-        await self._settle(lambda: send_creating_queue(poison, content, _NEVER), "copy to the poison queue")
+        try:
+            copied = await self._settle(
+                lambda: send_creating_queue(poison, content, _NEVER), "copy to the poison queue"
+            )
+        except HttpResponseError as error:
+            log.error("message %s cannot be set aside, it stays: %s", self._message.id, first_line(error))
+            return
+        if not copied:
+            return
         await self.delete()
         log.error(
             "message %s set aside in %s after %s tries",
@@ -109,26 +117,30 @@ class LockedMessage:
         self._message.pop_receipt = changed.pop_receipt
         self._locked_until = time.monotonic() + seconds
 
-    async def _settle(self, step: Callable[[], Awaitable[object]], what: str) -> None:
+    async def _delete(self) -> None:
+        try:
+            await self._queue.delete_message(self._message)
+        except HttpResponseError as error:
+            if is_outage(error):
+                raise
+            # Receipt mismatch or no such message: another host has it, or had it.
+            raise LockLost from error
+
+    async def _settle(self, step: Callable[[], Awaitable[object]], what: str) -> bool:
+        """Whether the step was done; False when the lock ended before the account answered."""
         while not self._gone:
             try:
                 await step()
             except LockLost:
-                return
-            except HttpResponseError as error:
-                if not is_outage(error):
-                    # Receipt mismatch or no such message: another host has it.
-                    log.debug("%s of message %s: %s", what, self._message.id, first_line(error))
-                    return
-                if not await self._can_retry(error, what):
-                    return
+                return False
             except Exception as error:
                 if not is_outage(error):
                     raise
                 if not await self._can_retry(error, what):
-                    return
+                    return False
             else:
-                return
+                return True
+        return False
 
     async def _can_retry(self, error: Exception, what: str) -> bool:
         self._outage.failed(error)
