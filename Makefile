@@ -43,17 +43,17 @@ $(BIN)/python:
 	  echo "Penstock needs Python 3.11 or 3.12, found: $$("$(PYTHON)" --version 2>&1 || echo none). On Debian 12: apt-get install python3 python3-venv. Elsewhere name one: make PYTHON=/path/to/python3.11" >&2; exit 1; fi
 	@if ! "$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null; then \
 	  echo "$(PYTHON) has no venv or ensurepip. On Debian: apt-get install python3-venv" >&2; exit 1; fi
-	@echo "creating $(VENV)"
+	@echo "creating $(VENV)" >&2
 	@"$(PYTHON)" -m venv $(VENV)
 
 $(RUN_STAMP): pyproject.toml | $(BIN)/python
-	@echo "installing Penstock into $(VENV)"
+	@echo "installing Penstock into $(VENV)" >&2
 	@$(PIP) -e '.[run]'
 	@$(ensure_node)
 	@touch $@
 
 $(TEST_STAMP): pyproject.toml | $(BIN)/python
-	@echo "installing Penstock with everything its tests need into $(VENV)"
+	@echo "installing Penstock with everything its tests need into $(VENV)" >&2
 	@$(PIP) -e '.[$(TEST_EXTRAS)]'
 	@$(ensure_node)
 	@touch $@

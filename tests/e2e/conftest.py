@@ -64,7 +64,7 @@ class Penstock:
     def kill(self, part: str) -> None:
         os.kill(self.pids()[part], signal.SIGKILL)
 
-    def until_ready(self, timeout_s: float = 30.0) -> None:
+    def until_ready(self, timeout_s: float = 60.0) -> None:
         """Return when every part is ready again."""
         deadline = time.monotonic() + timeout_s
         while True:

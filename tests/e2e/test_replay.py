@@ -15,7 +15,8 @@ import pytest
 from infra.simulation import Fleet, plan_faults
 from tests.e2e.conftest import Penstock
 
-pytestmark = pytest.mark.e2e
+# Many processes: a busy machine takes several times as long as an idle one.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 MINUTE_US = 60_000_000
 START_US = 1_700_000_040_000_000
