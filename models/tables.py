@@ -113,6 +113,25 @@ class Readings:
         return len(self.device)
 
 
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A column of texts that repeat: distinct `values`, and the place of each row's text among them (int32)."""
+
+    values: list[str]
+    codes: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> "Coded":
+        """The column of these texts."""
+        places: dict[str, int] = {}
+        codes = [places.setdefault(text, len(places)) for text in texts]
+        return cls(list(places), np.array(codes, dtype=np.int32))
+
+    def at(self, rows: Int64) -> "Coded":
+        """The texts at these places of the column."""
+        return Coded(self.values, self.codes[rows])
+
+
 def encode_batch(batch: WindowBatch) -> bytes:
     """Parquet bytes of a window batch."""
     w = batch.windows
@@ -196,13 +215,19 @@ def decode_predictions(data: bytes) -> Predictions:
 
 def encode_readings(readings: Readings) -> bytes:
     """Parquet bytes of readings."""
+    r = readings
+    return encode_coded_readings(Coded.of(r.device), Coded.of(r.sensor), r.ts_us, r.value, r.offset)
+
+
+def encode_coded_readings(device: Coded, sensor: Coded, ts_us: Int64, value: Float64, offset: Int64) -> bytes:
+    """Parquet bytes of readings (the columns of `Readings`, names coded)."""
     return _write(
         {
-            "device": _text(readings.device),
-            "sensor": _text(readings.sensor),
-            "ts": _timestamps(readings.ts_us),
-            "value": readings.value,
-            "offset": readings.offset,
+            "device": _coded_text(device),
+            "sensor": _coded_text(sensor),
+            "ts": _timestamps(ts_us),
+            "value": value,
+            "offset": offset,
         },
         {},
     )
@@ -227,6 +252,12 @@ def _text(values: list[str]) -> "pa.Array":
     import pyarrow as pa
 
     return pa.array(values, type=pa.string())
+
+
+def _coded_text(column: Coded) -> "pa.Array":
+    import pyarrow as pa
+
+    return pa.DictionaryArray.from_arrays(pa.array(column.codes), pa.array(column.values, type=pa.string()))
 
 
 def _timestamps(us: Int64) -> "pa.Array":

@@ -16,9 +16,11 @@ from models import names
 from models.contracts import DeadLetter
 from models.errors import AlreadyExists
 from models.ports import BlobStore
-from models.tables import Readings, encode_readings
+from models.tables import Coded, encode_coded_readings
+from stream.series import Series
 
 Int64 = npt.NDArray[np.int64]
+Int32 = npt.NDArray[np.int32]
 THROUGH = "through"
 _MAX_DEAD_CHARS = 8_000_000
 
@@ -27,40 +29,36 @@ _MAX_DEAD_CHARS = 8_000_000
 class _Columns:
     """Readings gathered chunk by chunk."""
 
-    device: list[str] = field(default_factory=list)
-    sensor: list[str] = field(default_factory=list)
+    series: list[Int32] = field(default_factory=list)
     ts_us: list[Int64] = field(default_factory=list)
     value: list[npt.NDArray[np.float64]] = field(default_factory=list)
     offset: list[Int64] = field(default_factory=list)
+    rows: int = 0
 
-    def add(
-        self, device: list[str], sensor: list[str], ts_us: Int64, value: npt.NDArray[np.float64], offset: Int64
-    ) -> None:
-        self.device += device
-        self.sensor += sensor
+    def add(self, series: Int32, ts_us: Int64, value: npt.NDArray[np.float64], offset: Int64) -> None:
+        self.series.append(series)
         self.ts_us.append(ts_us)
         self.value.append(value)
         self.offset.append(offset)
+        self.rows += len(series)
 
-    def after(self, through: int) -> Readings:
-        """All readings at offsets beyond `through`, as one table."""
-        empty = np.empty(0, dtype=np.int64)
-        offset = np.concatenate((empty, *self.offset))
-        start = int(np.searchsorted(offset, through, side="right"))
-        return Readings(
-            self.device[start:],
-            self.sensor[start:],
-            np.concatenate((empty, *self.ts_us))[start:],
-            np.concatenate((np.empty(0), *self.value))[start:],
-            offset[start:],
-        )
+    def encoded_from(self, first: int, names_of: Series) -> bytes | None:
+        """All readings at offsets from `first` on as Parquet; None if there are none."""
+        if self.rows == 0:
+            return None
+        offset = np.concatenate(self.offset)
+        start = int(np.searchsorted(offset, first))
+        device, sensor = names_of.names_of(np.concatenate(self.series)[start:])
+        ts_us, value = np.concatenate(self.ts_us)[start:], np.concatenate(self.value)[start:]
+        return encode_coded_readings(device, sensor, ts_us, value, offset[start:]) if len(ts_us) else None
 
 
 class Archive:
     """Items of a partition from `first` on that are not yet in a segment."""
 
-    def __init__(self, blobs: BlobStore, hub: str, partition: int, first: int) -> None:
+    def __init__(self, blobs: BlobStore, hub: str, partition: int, first: int, series: Series) -> None:
         self._blobs = blobs
+        self._series = series
         self._hub = hub
         self._partition = partition
         self.first = first
@@ -82,7 +80,7 @@ class Archive:
 
     def full(self, max_rows: int) -> bool:
         """Whether it holds more than memory should."""
-        return len(self.raw.device) >= max_rows or self._dead_chars >= _MAX_DEAD_CHARS
+        return self.raw.rows >= max_rows or self._dead_chars >= _MAX_DEAD_CHARS
 
     def flush(self, through: int) -> None:
         """Write all items at offsets up to `through`. Repeating it after an error is harmless."""
@@ -100,15 +98,15 @@ class Archive:
 
     def _write_segment(self, through: int) -> None:
         hub, partition, first = self._hub, self._partition, self.first
-        late = self.late.after(first - 1)
+        late = self.late.encoded_from(first, self._series)
         dead = sorted(
             (letter for letter in self.dead if letter.offset >= first),
             key=lambda letter: (letter.offset, letter.item),
         )
         # What an unfinished attempt left under these names belongs to no segment: replace it or take it away.
         late_name, dead_name = names.late_blob(hub, partition, first), names.dead_letter_blob(hub, partition, first)
-        if len(late):
-            self._blobs.replace(late_name, encode_readings(late))
+        if late is not None:
+            self._blobs.replace(late_name, late)
         else:
             self._blobs.delete(late_name)
         if dead:
@@ -117,6 +115,12 @@ class Archive:
             self._blobs.delete(dead_name)
         self._blobs.create(
             names.raw_blob(hub, partition, first),
-            encode_readings(self.raw.after(first - 1)),
+            self.raw.encoded_from(first, self._series) or _no_readings(),
             metadata={THROUGH: str(through)},
         )
+
+
+def _no_readings() -> bytes:
+    """The segment of a range whose events held no reading."""
+    nothing, no_times = Coded.of([]), np.empty(0, dtype=np.int64)
+    return encode_coded_readings(nothing, nothing, no_times, np.empty(0), no_times)

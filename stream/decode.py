@@ -6,6 +6,7 @@ One bad item costs only itself: the other items of its event, and the other even
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -20,8 +21,8 @@ Int64 = npt.NDArray[np.int64]
 MAX_BODY_CHARS = 65_536
 
 _events = msgspec.json.Decoder(Reading | list[Reading])
-_items = msgspec.json.Decoder(list[msgspec.Raw])
 _reading = msgspec.json.Decoder(Reading)
+_items = msgspec.json.Decoder(list[msgspec.Raw])
 _flush = msgspec.json.Decoder(FlushMarker)
 # What msgspec raises on bytes that are not the JSON it was asked for; RecursionError comes from deep nesting.
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -74,29 +75,29 @@ class Decoded:
 
 def decode(bodies: Sequence[bytes | None]) -> Decoded:
     """Columns of all readings and flush markers in `bodies`; never raises on what devices send."""
-    rows: list[Reading | FlushMarker] = []
-    counts: list[int] = []
-    places: dict[int, list[int]] = {}
     rejected: list[Rejected] = []
-    decode_event, append, extend = _events.decode, rows.append, rows.extend
-    for event, body in enumerate(bodies):
-        try:
-            decoded = decode_event(body or b"")
-        except _UNDECODABLE as error:
-            kept, bad = _decode_items(event, body or b"", error)
-            extend(row for _, row in kept)
-            counts.append(len(kept))
-            places[event] = [place for place, _ in kept]
-            rejected += bad
-            continue
-        if type(decoded) is list:
-            extend(decoded)
-            counts.append(len(decoded))
-        else:
-            append(decoded)
-            counts.append(1)
-    count = np.array(counts, dtype=np.int64)
-    event_of = np.repeat(np.arange(len(counts), dtype=np.int64), count)
+    places: dict[int, list[int]] = {}
+    try:
+        events = list(map(_events.decode, bodies))  # type: ignore[arg-type]  # None is the TypeError below
+    except (*_UNDECODABLE, TypeError):
+        events = []
+        for event, body in enumerate(bodies):
+            try:
+                events.append(_events.decode(body or b""))
+            except _UNDECODABLE as error:
+                kept, bad = _decode_items(event, body or b"", error)
+                events.append([row for _, row in kept])
+                places[event] = [place for place, _ in kept]
+                rejected += bad
+    kinds = set(map(type, events))
+    if kinds == {Reading}:
+        first = np.zeros(len(events), dtype=np.int64)
+        return _columns(events, np.arange(len(events)), first, rejected)
+    if kinds != {list}:
+        events = [event if isinstance(event, list) else [event] for event in events]
+    rows: list[Reading | FlushMarker] = list(chain.from_iterable(events))
+    count = np.fromiter(map(len, events), dtype=np.int64, count=len(events))
+    event_of = np.repeat(np.arange(len(events), dtype=np.int64), count)
     item = np.arange(len(rows), dtype=np.int64) - np.repeat(np.cumsum(count) - count, count)
     for event, kept_places in places.items():
         item[event_of == event] = kept_places

@@ -71,7 +71,7 @@ class Partition:
         self._append_us = stored.append_us
         self.next_offset = self.checkpoint_offset = stored.offset
         self._next_seq = self._checkpoint_seq = stored.next_seq
-        self._archive = Archive(self._blobs, config.hub, self._number, stored.archived)
+        self._archive = Archive(self._blobs, config.hub, self._number, stored.archived, self._series)
         self._pending: Windows | None = None
         self._closed_at = 0.0
         self._adopted: set[Key] = set()
@@ -131,11 +131,9 @@ class Partition:
         for i in np.flatnonzero(refused).tolist():
             self._refuse(decoded, i, int(offset[i]), int(append_us[i]), bool(ahead[i]), bool(unknown[i]))
         keep = np.flatnonzero(~refused & ~unknown)
-        if len(keep) == len(decoded):
-            names_of, sensors = decoded.device, decoded.sensor
-        else:
+        sensors = decoded.sensor
+        if len(keep) < len(decoded):
             device, offset, append_us, marker = device[keep], offset[keep], append_us[keep], marker[keep]
-            names_of = [decoded.device[i] for i in keep.tolist()]
             sensors = [decoded.sensor[i] for i in keep.tolist()]
         ts_us, value = decoded.ts_us[keep], decoded.value[keep]
         series = self._series_of(device, sensors, marker)
@@ -150,7 +148,7 @@ class Partition:
             late[part] = self._windows.add(
                 Rows(device[part], series[part], ts_us[part], value[part], append_us[part])
             )
-        self._keep_raw(names_of, sensors, ts_us, value, offset, marker, late)
+        self._keep_raw(series, ts_us, value, offset, marker, late)
 
     def _series_of(
         self, device: npt.NDArray[np.int32], sensors: list[str], marker: npt.NDArray[np.bool_]
@@ -164,8 +162,7 @@ class Partition:
 
     def _keep_raw(
         self,
-        device: list[str],
-        sensor: list[str],
+        series: npt.NDArray[np.int32],
         ts_us: npt.NDArray[np.int64],
         value: npt.NDArray[np.float64],
         offset: npt.NDArray[np.int64],
@@ -174,22 +171,14 @@ class Partition:
     ) -> None:
         """Note readings for the raw archive, late ones for `late/` as well."""
         if marker.any():
-            chosen = np.flatnonzero(~marker)
-            device = [device[i] for i in chosen.tolist()]
-            sensor = [sensor[i] for i in chosen.tolist()]
-            ts_us, value, offset, late = ts_us[chosen], value[chosen], offset[chosen], late[chosen]
-        self._archive.raw.add(device, sensor, ts_us, value, offset)
-        where = np.flatnonzero(late)
-        if len(where):
-            self._archive.late.add(
-                [device[i] for i in where.tolist()],
-                [sensor[i] for i in where.tolist()],
-                ts_us[where],
-                value[where],
-                offset[where],
-            )
-        self.counters.late += len(where)
-        self.counters.readings += len(device) - len(where)
+            read = ~marker
+            series, ts_us, value, offset, late = series[read], ts_us[read], value[read], offset[read], late[read]
+        self._archive.raw.add(series, ts_us, value, offset)
+        late_rows = int(late.sum())
+        if late_rows:
+            self._archive.late.add(series[late], ts_us[late], value[late], offset[late])
+        self.counters.late += late_rows
+        self.counters.readings += len(series) - late_rows
 
     def _refuse(self, rows: Decoded, i: int, offset: int, append_us: int, ahead: bool, unknown: bool) -> None:
         config = self._config

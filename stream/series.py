@@ -6,6 +6,8 @@ from itertools import repeat
 import numpy as np
 import numpy.typing as npt
 
+from models.tables import Coded
+
 Int32 = npt.NDArray[np.int32]
 UNKNOWN = -1
 
@@ -19,8 +21,9 @@ class Series:
         self.sensors: list[str] = []
         """Sensor name of each series."""
         self._device_ids: dict[str, int] = {}
-        # One dict per sensor name: sensor names are few, and no tuple is built per reading.
-        self._series_ids: dict[str, dict[int, int]] = {}
+        self._sensor_ids: dict[str, int] = {}
+        # By sensor number << 32 | device number: integers are cheaper than tuples of names.
+        self._series_ids: dict[int, int] = {}
         self._device_of: list[int] = []
         self._device_of_array = np.empty(0, dtype=np.int32)
 
@@ -33,7 +36,7 @@ class Series:
         series.devices = list(devices)
         series._device_ids = {name: i for i, name in enumerate(series.devices)}
         for sensor, device in zip(sensors, device_of, strict=True):
-            series._new_series(device, sensor)
+            series._series_id(device, sensor)
         return series
 
     def device_ids(self, names: Sequence[str]) -> Int32:
@@ -46,13 +49,11 @@ class Series:
 
     def series_ids(self, device: Int32, sensors: Sequence[str]) -> Int32:
         """Number of each (device number, sensor) pair."""
-        ids = np.empty(len(sensors), dtype=np.int32)
-        tables = self._series_ids
-        for i, (number, sensor) in enumerate(zip(device.tolist(), sensors, strict=True)):
-            try:
-                ids[i] = tables[sensor][number]
-            except KeyError:
-                ids[i] = self._new_series(number, sensor)
+        sensor = np.fromiter(map(self._sensor_ids.get, sensors, repeat(UNKNOWN)), dtype=np.int64, count=len(sensors))
+        keys = (sensor << 32 | device).tolist()
+        ids = np.fromiter(map(self._series_ids.get, keys, repeat(UNKNOWN)), dtype=np.int32, count=len(keys))
+        for i in np.flatnonzero(ids == UNKNOWN).tolist():
+            ids[i] = self._series_id(int(device[i]), sensors[i])
         return ids
 
     @property
@@ -62,13 +63,12 @@ class Series:
             self._device_of_array = np.array(self._device_of, dtype=np.int32)
         return self._device_of_array
 
-    def series_id(self, device: str, sensor: str) -> int:
-        """Number of a series, made if it is new, whatever the limit: for windows of a stored batch."""
-        number = self._device_ids.get(device)
-        if number is None:
-            number = self._new_device(device)
-        known = self._series_ids.get(sensor, {}).get(number)
-        return self._new_series(number, sensor) if known is None else known
+    def names_of(self, series: Int32) -> tuple[Coded, Coded]:
+        """Device and sensor names of a column of series."""
+        distinct, place = np.unique(series, return_inverse=True)
+        device = Coded.of([self.devices[number] for number in self.device_of[distinct].tolist()])
+        sensor = Coded.of([self.sensors[number] for number in distinct.tolist()])
+        return device.at(place), sensor.at(place)
 
     def _device_id(self, name: str) -> int:
         known = self._device_ids.get(name)
@@ -81,9 +81,12 @@ class Series:
         self.devices.append(name)
         return number
 
-    def _new_series(self, device: int, sensor: str) -> int:
-        number = len(self.sensors)
-        self._series_ids.setdefault(sensor, {})[device] = number
+    def _series_id(self, device: int, sensor: str) -> int:
+        key = self._sensor_ids.setdefault(sensor, len(self._sensor_ids)) << 32 | device
+        known = self._series_ids.get(key)
+        if known is not None:
+            return known
+        self._series_ids[key] = number = len(self.sensors)
         self.sensors.append(sensor)
         self._device_of.append(device)
         return number
