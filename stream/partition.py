@@ -50,6 +50,8 @@ class Partition:
         self.checkpoint_offset = 0
         """The offset that a restart would read from."""
         self.counters = Counters()
+        self.archive_s = self.checkpoint_s = 0.0
+        """Seconds spent on the archive and on checkpoints since the process took the partition over."""
 
     # ------------------------------------------------------------------ start
 
@@ -312,12 +314,15 @@ class Partition:
         self._archive.segments.clear()
         self._checkpointed_at = time.monotonic()
         self._checkpoint_cost_s = self._checkpointed_at - started
+        self.checkpoint_s += self._checkpoint_cost_s
 
     def archive(self) -> None:
         """Write what was read into the archive. Raises as `checkpoint` does; repeating it is harmless."""
+        started = time.monotonic()
         self._require_own_checkpoint()
         self._require(self._archive.segments[-1:])
         self._archive.flush(self.next_offset - 1)
+        self.archive_s += time.monotonic() - started
 
     def _collect(self) -> None:
         """Move closed windows into `_pending`, less those that stand in an adopted batch."""
@@ -430,6 +435,8 @@ class Partition:
             "next_seq": self._next_seq,
             "devices": len(self._series.devices),
             "open_readings": self._windows.readings,
+            "archive_ms": round(self.archive_s * 1000),
+            "checkpoint_ms": round(self.checkpoint_s * 1000),
             "watermark_min": int(known.min()) if len(known) else None,
             "watermark_max": int(known.max()) if len(known) else None,
         }
