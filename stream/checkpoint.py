@@ -101,13 +101,13 @@ def decode_checkpoint(data: bytes, *, max_devices: int, empty: OpenWindows) -> C
         raise BadInput(
             f"checkpoint: expected version {VERSION} of {empty.spec.name}, got {head.version} of {head.window}"
         )
+    expected = 4 + size + sum(np.dtype(dtype).itemsize * length for dtype, length in head.arrays)
+    if len(data) != expected:
+        raise BadInput(f"checkpoint: expected {expected} bytes, got {len(data)}")
     arrays, position = [], 4 + size
     for dtype, length in head.arrays:
-        array = np.frombuffer(data, dtype=np.dtype(dtype), count=length, offset=position)
-        arrays.append(array)
-        position += array.nbytes
-    if position != len(data):
-        raise BadInput(f"checkpoint: expected {position} bytes, got {len(data)}")
+        arrays.append(np.frombuffer(data, dtype=np.dtype(dtype), count=length, offset=position))
+        position += arrays[-1].nbytes
     device_of, clocks, rest = arrays[0], arrays[1 : 1 + len(_DEVICE_ARRAYS)], iter(arrays[1 + len(_DEVICE_ARRAYS) :])
     empty.devices = DeviceTimes(
         **{n: a.copy() for n, a in zip(_DEVICE_ARRAYS, clocks, strict=True)}, size=len(clocks[0])
