@@ -147,7 +147,7 @@ class _Keeper:
         return PartState(
             name=self.part.name,
             state=self._state,
-            pid=self._process.pid if self._process is not None else None,
+            pid=self._process.pid if self._process is not None and self._process.returncode is None else None,
             restarts=self._restarts,
             ports=dict(self.part.ports),
             started=self._started,
@@ -201,7 +201,6 @@ class _Keeper:
                     raise PartFailed(self._last_words(code))
                 pause = restart_pause(self._timing, crashes)
                 _log.warning("%s ended (%s); starting it again in %.1f s", self.part.name, _ended(code), pause)
-                self._enter(State.BACKING_OFF)
                 await self._sleep(pause)
                 self._restarts += 1
         finally:
@@ -239,6 +238,8 @@ class _Keeper:
         finally:
             _signal_group(process.pid, signal.SIGKILL)  # children that it left behind
             watch.cancel()
+            if not self._ending:
+                self._enter(State.BACKING_OFF)
             # Its last words are in the pipe; a child that left its group could hold the pipe open for ever.
             await asyncio.wait({pump}, timeout=1.0)
             pump.cancel()

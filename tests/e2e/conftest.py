@@ -62,7 +62,13 @@ class Penstock:
         return {part["name"]: part["pid"] for part in state["parts"] if part["pid"]}
 
     def kill(self, part: str) -> None:
-        os.kill(self.pids()[part], signal.SIGKILL)
+        """SIGKILL a part; return when the supervisor has seen it."""
+        pid = self.pids()[part]
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while self.pids().get(part) == pid:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
     def until_ready(self, timeout_s: float = 60.0) -> None:
         """Return when every part is ready again."""
