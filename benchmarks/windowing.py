@@ -54,7 +54,7 @@ def run(folder: Path, *, quick: bool = False) -> Report:
             f"Naive Faust (Record, Table.tumbling with relative_to_field, memory store, changelog) is slow: it gets "
             f"{small.readings:,} readings of {small.devices} of the devices, single events only.",
             "Raw aiokafka + NumPy keeps count, sum, minimum and maximum. Penstock computes eight features with "
-            "median and slope, leaves out duplicates and late readings, and stores batches, raw archive and checkpoints.",
+            "median and slope, leaves out duplicates and late readings, stores batches, raw archive and checkpoints.",
             "Penstock's rate is counted between two looks at its status page: from the first that shows progress to "
             "the first that shows all windows written. 'Partition alone' is its compute without Faust and storage.",
             "Count, mean, minimum and maximum of all windows were compared with those of the generated values.",

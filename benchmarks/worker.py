@@ -77,7 +77,7 @@ class StreamWorker:
         raise TimeoutError(f"the stream worker was not through after {timeout_s:g} s: {self.page()}")
 
     def windows(self) -> WindowStats:
-        """The windows in its batches, once its checkpoints cover all. Raises RuntimeError if one stands there twice."""
+        """The windows in its batches, once checkpoints cover all. Raises RuntimeError if one stands there twice."""
         for _, page in self.watch():
             if all(each["checkpoint_offset"] == each["end_offset"] for each in page["partitions"].values()):
                 break
