@@ -33,24 +33,23 @@ class Accumulators:
     def __init__(self) -> None:
         self.series: dict[tuple[str, str], int] = {}
         self.first_window = -1
-        self._room = 0
+        self.count = np.empty((0, _MAX_WINDOWS), np.int64)
+        self.sum = self.low = self.high = np.empty((0, _MAX_WINDOWS))
         self._grow(1024)
 
-    def _grow(self, room: int) -> None:
-        extra = (room - self._room, _MAX_WINDOWS)
-        fresh = (np.zeros(extra, np.int64), np.zeros(extra), np.full(extra, np.inf), np.full(extra, -np.inf))
-        if self._room:
-            old = (self.count, self.sum, self.low, self.high)
-            fresh = tuple(np.concatenate(pair) for pair in zip(old, fresh, strict=True))  # type: ignore[assignment]  # the same four
-        self.count, self.sum, self.low, self.high = fresh
-        self._room = room
+    def _grow(self, extra: int) -> None:
+        shape = (extra, _MAX_WINDOWS)
+        self.count = np.concatenate((self.count, np.zeros(shape, np.int64)))
+        self.sum = np.concatenate((self.sum, np.zeros(shape)))
+        self.low = np.concatenate((self.low, np.full(shape, np.inf)))
+        self.high = np.concatenate((self.high, np.full(shape, -np.inf)))
 
     def add(self, readings: list[_Reading]) -> None:
         """Take in the readings of one poll."""
         known, n = self.series, len(readings)
         ids = [known.setdefault((r.device, r.sensor), len(known)) for r in readings]
-        while len(known) > self._room:
-            self._grow(2 * self._room)
+        while len(known) > len(self.count):
+            self._grow(len(self.count))
         ts_us = np.rint(np.fromiter((r.ts for r in readings), np.float64, n) * 1e6).astype(np.int64)
         value = np.fromiter((r.value for r in readings), np.float64, n)
         window = ts_us // WINDOW_US

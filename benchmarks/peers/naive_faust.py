@@ -16,7 +16,7 @@ from benchmarks.load import PARTITIONS, WINDOW_US
 from benchmarks.peers.outcome import Outcome, Row, report
 
 
-class Reading(faust.Record, serializer="json"):  # type: ignore[misc]  # faust has no type stubs
+class Reading(faust.Record, serializer="json"):  # type: ignore[misc,call-arg]  # faust has no type stubs
     """One event."""
 
     device: str
