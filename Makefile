@@ -32,7 +32,7 @@ test-scheduled: $(TEST_STAMP)  ## The slow tests: parts killed again and again
 	$(BIN)/pytest -m scheduled
 
 bench: $(TEST_STAMP)  ## Measure against peers on this machine
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run
 
 clean:  ## Delete the virtual environment and caches; data in .penstock stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
