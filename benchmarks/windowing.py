@@ -5,7 +5,8 @@ is excluded. Penstock is the worker as deployed: Faust app, window batches, raw 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -64,6 +65,19 @@ def run(folder: Path, *, quick: bool = False) -> Report:
     )
 
 
+@dataclass(frozen=True)
+class _Rate:
+    """Readings per second, and CPU microseconds of the contestant's process per reading."""
+
+    per_s: float
+    cpu_us: float
+
+    @classmethod
+    def of(cls, readings: float, seconds: float, cpu_s: float) -> "_Rate":
+        """From totals."""
+        return cls(readings / seconds, cpu_s / readings * 1e6)
+
+
 class _Contest:
     """All contestants in turn on one topic."""
 
@@ -74,60 +88,62 @@ class _Contest:
         self._folder, self._failures, self._number = folder, failures, count()
         self._expected = load.expected()
 
-    def repeat(self, times: int, faust_events: int, small: Load) -> dict[str, list[float]]:
+    def repeat(self, times: int, faust_events: int, small: Load) -> "dict[str, list[_Rate]]":
         """Rates per contestant; the naive one only where it gets events."""
-        rates: dict[str, list[float]] = {"raw": [], "penstock": [], "naive": []}
+        rates: dict[str, list[_Rate]] = {"raw": [], "penstock": [], "naive": []}
         for _ in range(times):
             rates["raw"].append(self._raw())
             rates["penstock"].append(self._penstock())
             if faust_events:
                 outcome = run_peer("naive_faust", self._bootstrap, "few", str(faust_events))
                 self._compare("naive Faust", outcome.stats(), small.expected())
-                rates["naive"].append(small.readings / outcome.seconds)
+                rates["naive"].append(_Rate.of(small.readings, outcome.seconds, outcome.cpu_seconds))
         return rates
 
-    def _raw(self) -> float:
+    def _raw(self) -> "_Rate":
         outcome: Outcome = run_peer("aiokafka_numpy", self._bootstrap, self._topic, str(self._events), self._topic)
         self._compare("raw aiokafka", outcome.stats(), self._expected)
-        return self._load.readings / outcome.seconds
+        return _Rate.of(self._load.readings, outcome.seconds, outcome.cpu_seconds)
 
-    def _penstock(self) -> float:
+    def _penstock(self) -> "_Rate":
         folder = self._folder / f"{self._topic}-{next(self._number)}"
         with stream_worker(folder, self._bootstrap, self._topic) as worker:
-            first: tuple[float, float] | None = None
+            first: tuple[float, float, float] | None = None
             for at, page in worker.watch():
                 totals = page["totals"]
                 if totals["events"] and first is None:
-                    first = (at, totals["readings"])
+                    first = (at, totals["readings"], worker.cpu_s())
                 if totals["events"] >= self._events and totals["windows"] >= self._load.windows:
                     break
+            cpu_s = worker.cpu_s()
             self._compare("Penstock", worker.windows(), self._expected)
         if first is None or first[1] > self._load.readings / 2:
             raise RuntimeError("the backlog is too short to be measured through the status page")
-        return (self._load.readings - first[1]) / (at - first[0])
+        return _Rate.of(self._load.readings - first[1], at - first[0], cpu_s - first[2])
 
     def _compare(self, who: str, found: WindowStats, expected: WindowStats) -> None:
         self._failures += [f"{who}, {self._topic} events: {what}" for what in differences(found, expected)]
 
 
-def _alone(topic: str, log: list[tuple[int, bytes]], load: Load, failures: list[str]) -> float:
+def _alone(topic: str, log: list[tuple[int, bytes]], load: Load, failures: list[str]) -> _Rate:
     """Rate of the compute of all partitions one after the other, batches encoded and kept in memory."""
-    elapsed, windows = 0.0, 0
+    elapsed, cpu_s, windows = 0.0, 0.0, 0
     for number in range(PARTITIONS):
         bodies = [body for device, body in log if device % PARTITIONS == number]
         partition = Partition(StreamConfig(topic, SPEC), number, FakeBlobs(), FakeQueue(), FakeClock())
         partition.restore()
-        begun = time.perf_counter()
+        begun, cpu_begun = time.perf_counter(), time.process_time()
         for chunk in _chunks(bodies, _CHUNK_EVENTS[topic]):
             partition.process(chunk)
             if partition.hand_over_due():
                 partition.hand_over()
         partition.hand_over()
         elapsed += time.perf_counter() - begun
+        cpu_s += time.process_time() - cpu_begun
         windows += partition.counters.windows
     if windows != load.windows:
         failures.append(f"Partition alone, {topic} events: {windows} windows instead of {load.windows}")
-    return load.readings / elapsed
+    return _Rate.of(load.readings, elapsed, cpu_s)
 
 
 def _chunks(bodies: list[bytes], size: int) -> Iterator[Chunk]:
@@ -138,15 +154,28 @@ def _chunks(bodies: list[bytes], size: int) -> Iterator[Chunk]:
         yield Chunk(offset, np.full(len(part), now_us), part)
 
 
-def _figures(topic: str, rates: dict[str, list[float]]) -> list[Figure]:
-    rate: Callable[[str, str], Figure] = lambda who, key: Figure(  # noqa: E731  # a name for one expression
-        name=f"{topic}: {who}", unit="readings/s", values=rates[key]
-    )
-    figures = [rate("raw aiokafka + NumPy", "raw"), rate("Penstock", "penstock"), rate("Partition alone", "alone")]
-    raw = ratio(rates["penstock"], rates["raw"])
-    figures.append(Figure(name=f"{topic}: Penstock over raw aiokafka + NumPy", unit="", values=raw, at_least=0.6))
-    if rates["naive"]:
-        naive = ratio(rates["penstock"], rates["naive"])
-        figures.insert(0, rate("naive Faust", "naive"))
-        figures.append(Figure(name=f"{topic}: Penstock over naive Faust", unit="", values=naive, at_least=50))
+_NAMES = {
+    "naive": "naive Faust",
+    "raw": "raw aiokafka + NumPy",
+    "penstock": "Penstock",
+    "alone": "Partition alone",
+}
+
+
+def _figures(topic: str, rates: dict[str, list[_Rate]]) -> list[Figure]:
+    def speeds(who: str) -> list[float]:
+        return [rate.per_s for rate in rates[who]]
+
+    contestants = [who for who in _NAMES if rates[who]]
+    figures = [Figure(name=f"{topic}: {_NAMES[who]}", unit="readings/s", values=speeds(who)) for who in contestants]
+    for peer, at_least in (("naive", 50.0), ("raw", 0.6)):
+        if peer in contestants:
+            values = ratio(speeds("penstock"), speeds(peer))
+            figures.append(
+                Figure(name=f"{topic}: Penstock over {_NAMES[peer]}", unit="", values=values, at_least=at_least)
+            )
+    figures += [
+        Figure(name=f"{topic}: {_NAMES[who]}, CPU", unit="us/reading", values=[rate.cpu_us for rate in rates[who]])
+        for who in contestants
+    ]
     return figures

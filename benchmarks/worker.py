@@ -54,6 +54,11 @@ class StreamWorker:
                 stderr=log,
             )
 
+    def cpu_s(self) -> float:
+        """CPU seconds of the process so far."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
     def page(self) -> dict[str, Any] | None:
         """The status page; None while the worker starts. Raises RuntimeError when it has died."""
         if self.process.poll() is not None:

@@ -24,9 +24,10 @@ class Row(msgspec.Struct, array_like=True):
 
 
 class Outcome(msgspec.Struct):
-    """Seconds from the first fetched record to the last window's state, and the windows."""
+    """Seconds, and CPU seconds of the process, from the first fetched record to the last window; the windows."""
 
     seconds: float
+    cpu_seconds: float
     windows: list[Row]
 
     def stats(self) -> WindowStats:
