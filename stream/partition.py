@@ -31,6 +31,10 @@ _COLLECT_SHARE = 10
 # A checkpoint may take up to this share of the worker's time (the contract says 5 %).
 _CHECKPOINT_SHARE = 25
 
+_REST_S = 1.0
+# Azurite saves its tables every five seconds.
+_SETTLED_S = 30.0
+
 
 class StorageRewound(PenstockError):
     """Something this worker had written is gone: the store lost its latest writes. Restore from the checkpoint."""
@@ -249,13 +253,22 @@ class Partition:
         """Whether so much waits for the archive that it should not wait for the checkpoint."""
         return self._archive.full(self._config.archive_max_rows)
 
-    def checkpoint_due(self) -> bool:
-        """Whether a checkpoint is due: enough time went by, and something happened since the last one."""
+    @property
+    def unsettled(self) -> bool:
+        """Whether a store that forgets its latest writes could still forget the last checkpoint."""
+        return time.monotonic() - self._checkpointed_at < _SETTLED_S
+
+    def checkpoint_due(self, *, resting: bool = False) -> bool:
+        """Whether a checkpoint is due: something happened since the last one, and enough time went by.
+
+        `resting`: nothing has come for a while, so that what is done may as well be done for good now.
+        """
         if self.next_offset == self.checkpoint_offset and self._next_seq == self._checkpoint_seq:
             return False
         if self.next_offset <= self._adopted_through:
             return False
-        wait_s = max(self._config.checkpoint_interval_s, _CHECKPOINT_SHARE * self._checkpoint_cost_s)
+        interval_s = min(self._config.checkpoint_interval_s, _REST_S if resting else float("inf"))
+        wait_s = max(interval_s, _CHECKPOINT_SHARE * self._checkpoint_cost_s)
         return time.monotonic() - self._checkpointed_at >= wait_s
 
     def hand_over(self) -> None:
@@ -323,6 +336,10 @@ class Partition:
         self._require(self._archive.segments[-1:])
         self._archive.flush(self.next_offset - 1)
         self.archive_s += time.monotonic() - started
+
+    def verify(self) -> None:
+        """Raises Superseded if the last checkpoint is gone: the store lost it, and what was written with it."""
+        self._require_own_checkpoint()
 
     def _collect(self) -> None:
         """Move closed windows into `_pending`, less those that stand in an adopted batch."""

@@ -23,6 +23,8 @@ _QUEUED_CHUNKS = 2
 _TICK_S = 0.1
 # The partition's end counts as watched only while fetches keep answering and this process keeps running.
 _WATCH_GAP_S = 5.0
+_RESTING_S = 1.0
+_VERIFY_S = 2.0
 _CRASHED = 70
 
 
@@ -57,6 +59,7 @@ class PartitionWorker:
         self._watched_since: float | None = None
         self._last_tick = time.monotonic()
         self._restored_at = 0.0
+        self._busy_at = self._verified_at = 0.0
 
     async def start(self) -> int:
         """Restore the partition and begin; the offset to read from. Waits while storage is away."""
@@ -94,6 +97,7 @@ class PartitionWorker:
                 if not await self._follows(chunk):
                     continue
                 self.partition.process(chunk)
+                self._busy_at = time.monotonic()
             self._watch_end(got_chunk=chunk is not None)
             await self._store_due()
 
@@ -158,8 +162,9 @@ class PartitionWorker:
         """Store what is due; on an outage try again until it works, on a lost race start from the checkpoint."""
         reported = False
         while not self._stopped:
+            resting = time.monotonic() - self._busy_at > _RESTING_S
             try:
-                if self.partition.checkpoint_due():
+                if self.partition.checkpoint_due(resting=resting):
                     # One at a time: each holds a copy of its partition's state.
                     async with self._checkpointing:
                         await asyncio.to_thread(self.partition.checkpoint)
@@ -167,6 +172,10 @@ class PartitionWorker:
                     await asyncio.to_thread(self.partition.hand_over)
                 if self.partition.archive_due():
                     await asyncio.to_thread(self.partition.archive)
+                if resting and self.partition.unsettled and time.monotonic() - self._verified_at > _VERIFY_S:
+                    # Busy partitions notice a loss when they write next; a quiet one has to look.
+                    await asyncio.to_thread(self.partition.verify)
+                    self._verified_at = time.monotonic()
             except TryLater as error:
                 if not reported:
                     log.warning("%s: storage is away, waiting: %s", self.tp, error)

@@ -107,5 +107,9 @@ def _announce(home: Home, state: RuntimeState) -> None:
 
     output.stdout.print(f"Penstock is up in {home.root} ({time.time() - state.started:.1f} s to start)")
     output.stdout.print(f"  API     {api(state)}")
+    if state.host == "embedded":
+        output.stdout.print(
+            f"  key     functionKeys.default in {home.functions / 'keys.json'}, as header x-functions-key"
+        )
     output.stdout.print(f"  events  Kafka on 127.0.0.1:{state.ports['kafka']}, hub readings")
     output.stdout.print("  look    penstock status | logs | alerts list")

@@ -59,6 +59,11 @@ class Home:
         return self.root / "data"
 
     @property
+    def functions(self) -> Path:
+        """The embedded Functions host's own: `keys.json` holds the keys of the HTTP API."""
+        return self.data / "functions"
+
+    @property
     def logs(self) -> Path:
         """One rotated log per part."""
         return self.root / "logs"

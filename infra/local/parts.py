@@ -70,7 +70,7 @@ def parts(
             announces=True,
             probe=probes.tcp(ports.kafka),
         ),
-        _functions(ports, host, env),
+        _functions(home, ports, host, env),
         Part(
             name="stream",
             command=[sys.executable, "-m", "infra.wiring.stream"],
@@ -83,7 +83,7 @@ def parts(
     ]
 
 
-def _functions(ports: RuntimePorts, host: FunctionsHost, env: Mapping[str, str]) -> Part:
+def _functions(home: Home, ports: RuntimePorts, host: FunctionsHost, env: Mapping[str, str]) -> Part:
     number = str(ports.functions)
     if host is FunctionsHost.EMBEDDED:
         return Part(
@@ -91,12 +91,13 @@ def _functions(ports: RuntimePorts, host: FunctionsHost, env: Mapping[str, str])
             command=[
                 *(sys.executable, "-m", "infra.local.functions_host"),
                 *("--app", str(REPOSITORY), "--port", number, "--host-id", "penstock"),
+                *("--data-dir", str(home.functions)),
             ],
             stage=1,
             env=env,
             ports={"http": ports.functions},
             announces=True,
-            probe=probes.http(ports.functions, any_status=True),
+            probe=probes.http(ports.functions, "/admin/host/ping"),
         )
     func = shutil.which("func")
     if func is None:

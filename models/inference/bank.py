@@ -26,6 +26,9 @@ from models.windowspec import WindowSpec
 
 _CHUNK_VECTORS: Final = 65_536
 """Support vectors gathered in one call: what keeps a chunk in the cache, and its memory at some MB."""
+_LANES: Final = 16
+"""Calls are filled up to a multiple of this many windows. onnxruntime's vector loops round the remainder of an array
+differently, so without it a score's last bit would depend on which windows happen to share the batch."""
 _NARROWEST: Final = 16
 _PADDING_SHIFT: Final = 1e4
 _STATUS: Final = (PredictionStatus.LEARNING, PredictionStatus.INVALID, PredictionStatus.SCORED)
@@ -70,7 +73,8 @@ class ModelBank:
     def score(self, device: Sequence[str], sensor: Sequence[str], features: Float64) -> Scores:
         """Scores of n windows; features: float64 (n, len(FEATURES)), device and sensor of length n.
 
-        A series without a model is `learning`; features that are not finite, or a NaN as answer, are `invalid`.
+        A window's scores are the same to the bit whatever is scored with it. A series without a model is `learning`;
+        features that are not finite, or a NaN as answer, are `invalid`.
         """
         n = len(device)
         if features.shape != (n, len(FEATURES)) or len(sensor) != n:
@@ -85,8 +89,10 @@ class ModelBank:
             size = max(1, _CHUNK_VECTORS // weights["sv"].shape[1])
             for start in range(0, len(here), size):
                 chunk = here[start : start + size]
-                feeds = {"idx": self._place[row[chunk]], "x": np.ascontiguousarray(features[chunk])}
-                decision[chunk], score[chunk] = self._session.run(["dec", "dist"], {**feeds, **weights})
+                filled = np.append(chunk, np.repeat(chunk[-1:], -len(chunk) % _LANES))
+                feeds = {"idx": self._place[row[filled]], "x": np.ascontiguousarray(features[filled])}
+                dec, dist = self._session.run(["dec", "dist"], {**feeds, **weights})
+                decision[chunk], score[chunk] = dec[: len(chunk)], dist[: len(chunk)]
         scored = np.isfinite(decision) & np.isfinite(score)
         decision[~scored] = score[~scored] = np.nan
         codes = np.where(scored, _SCORED, np.where(known, _INVALID, _LEARNING))

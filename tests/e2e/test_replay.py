@@ -23,7 +23,6 @@ START_US = 1_700_000_040_000_000
 TRAINED_MINUTES, REPLAYED_MINUTES = 60, 30
 FLEET = Fleet(seed=11, devices=5, sensors=2, rate_hz=0.5)
 READINGS, WINDOWS = 5 * 2 * 30 * REPLAYED_MINUTES, 5 * 2 * REPLAYED_MINUTES
-SCORES = ("decision", "score", "peak_score")
 PARTS = ("hub", "stream", "functions", "azurite")
 SENSOR_DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "sensors" / "sensor_data.csv"
 SENSOR_COLUMNS = ("--columns", "device=Device,sensor=Sensor,ts=TS,value=Value")
@@ -62,27 +61,13 @@ def predictions(penstock: Penstock) -> list[Row]:
     out = penstock.home / "predictions.csv"
     penstock.run("telemetry", "predictions", "--out", str(out))
     with out.open(newline="") as file:
-        return [_comparable(row) for row in csv.DictReader(file)]
-
-
-def _comparable(row: Row) -> Row:
-    scores = {name: float(row[name] or "nan") for name in SCORES if name in row}
-    return {name: value for name, value in {**row, **scores}.items() if name != "model_version"}
-
-
-def assert_same(found: list[Row], expected: list[Row]) -> None:
-    """Row for row. Scores are float32 results of matrix products, whose last bits may depend on a batch's size."""
-    for row, wanted in zip(found, expected, strict=True):
-        near = {
-            name: pytest.approx(wanted[name], rel=1e-5, abs=1e-5, nan_ok=True) for name in SCORES if name in wanted
-        }
-        assert row == {**wanted, **near}
+        return [{name: row[name] for name in row if name != "model_version"} for row in csv.DictReader(file)]
 
 
 def alerts(penstock: Penstock) -> list[Row]:
     """All alerts, without what depends on the wall clock."""
-    wall = ("raised_at", "updated_at")
-    return [_comparable({n: alert[n] for n in alert if n not in wall}) for alert in penstock.json("alerts", "list")]
+    wall = ("raised_at", "updated_at", "model_version")
+    return [{n: alert[n] for n in alert if n not in wall} for alert in penstock.json("alerts", "list")]
 
 
 def test_a_replay_is_accounted_for_and_a_second_one_changes_nothing(penstock: Penstock, tmp_path: Path) -> None:
@@ -144,7 +129,7 @@ def compare_with_kills(
     rough = make_penstock("rough")
     trained(rough, folder)
     time.sleep(6)  # Azurite saves every five seconds: the kills shall hit the replay, not the training
-    speed = REPLAYED_MINUTES * 60 / (4.0 * len(kills))
+    speed = REPLAYED_MINUTES * 60 / (7.0 * len(kills))
     replay = rough.start("telemetry", "replay", str(file), "--wait", "--json", "--speed", f"{speed:.1f}")
     for part in kills:
         time.sleep(chance.uniform(0.5, 3.0))
@@ -154,8 +139,12 @@ def compare_with_kills(
     assert replay.returncode == 0, (out, err)
     report = json.loads(out)
     assert (report["readings"], report["windows"], report["scored"]) == (READINGS, WINDOWS, WINDOWS)
-    assert_same(predictions(rough), expected_rows)
-    assert_same(alerts(rough), expected_alerts)
+    # A last kill may have come after the replay's end and taken stored results with it: they are made again.
+    deadline = time.monotonic() + 60
+    while predictions(rough) != expected_rows and time.monotonic() < deadline:
+        time.sleep(1)
+    assert predictions(rough) == expected_rows
+    assert alerts(rough) == expected_alerts
 
 
 @pytest.mark.skipif(not SENSOR_DATA.exists(), reason="needs the sensor data of the reference pipeline")

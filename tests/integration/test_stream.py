@@ -1,5 +1,6 @@
 """Real Faust workers on the real hub and Azurite, killed, frozen and outnumbered."""
 
+import shutil
 import signal
 import time
 import uuid
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.azure.blobs import AzureBlobs
-from infra.local.azurite import RunningAzurite
+from infra.local.azurite import RunningAzurite, running_azurite
 from infra.local.eventhubs.testing import RunningHub, running_hub
 from models.windowspec import WindowSpec
 from tests.integration.streaming import (
@@ -134,3 +135,25 @@ def test_what_is_no_reading_is_set_aside_and_counted_and_the_worker_goes_on(
     assert status["totals"]["dead_lettered"] == len(garbage)
     assert status["totals"]["lag"] == 0
     assert workers[0].get("health") == {"healthy": True, "problems": []}
+
+
+def test_results_that_storage_forgot_are_made_again_although_nothing_more_is_read(
+    tmp_path: Path, hub: RunningHub, hub_name: str
+) -> None:
+    with running_azurite(tmp_path / "azurite") as azurite:
+        worker = StreamWorker(tmp_path, hub_name, hub.bootstrap, azurite.connection_string)
+        try:
+            wait_for_partitions([worker], {4})
+            azurite.stop()
+            shutil.copytree(tmp_path / "azurite", tmp_path / "earlier")
+            azurite.start()
+            produce(hub.bootstrap, hub_name, device_events(devices=8, minutes=4))
+            assert_results_are_those_of_an_undisturbed_run([worker], hub, hub_name, azurite)
+            azurite.kill()
+            shutil.rmtree(tmp_path / "azurite")
+            (tmp_path / "earlier").rename(tmp_path / "azurite")
+            azurite.start()
+            assert stored_windows(AzureBlobs(azurite.connection_string), hub_name, SPEC) == {}
+            assert_results_are_those_of_an_undisturbed_run([worker], hub, hub_name, azurite)
+        finally:
+            worker.stop()

@@ -158,3 +158,17 @@ def test_merge_takes_the_last_of_a_series_and_keeps_every_vector_in_place() -> N
     assert merged.series == [("a", "s"), ("b", "s")]
     assert encode_weights(select(merged, [0])) == encode_weights(rows["newer"])
     assert encode_weights(select(merged, [1])) == encode_weights(rows["b"])
+
+
+def test_scores_have_the_same_bits_whatever_is_scored_beside_them() -> None:
+    sets = [noise_windows(("d", f"s{i}"), 60 + 30 * i, seed=i, mean=10.0 * i) for i in range(8)]
+    scored = bank(fleet(*sets))
+    rng = np.random.default_rng(3)
+    sensors = [f"s{i}" for i in rng.integers(0, 8, 300)]
+    x = np.array([sets[int(s[1:])].features[rng.integers(0, 60)] for s in sensors]) + rng.normal(0, 2, (300, 8))
+    together = scored.score(["d"] * 300, sensors, x)
+    for _ in range(60):
+        some = rng.permutation(300)[: rng.integers(1, 80)]
+        part = scored.score(["d"] * len(some), [sensors[i] for i in some], x[some])
+        assert part.decision.tobytes() == together.decision[some].tobytes()
+        assert part.score.tobytes() == together.score[some].tobytes()
