@@ -10,10 +10,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
-stdout = Console(highlight=False)
-stderr = Console(stderr=True, highlight=False)
+# No markup: names of devices and paths may hold what rich would take for it.
+stdout = Console(highlight=False, markup=False)
+stderr = Console(stderr=True, highlight=False, markup=False)
 
 
 def print_json(document: Any) -> None:
@@ -23,10 +25,10 @@ def print_json(document: Any) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A plain table of texts."""
+    """A plain table of texts, shown as they are."""
     made = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        made.add_row(*(str(cell) for cell in row))
+        made.add_row(*(Text(str(cell)) for cell in row))
     return made
 
 

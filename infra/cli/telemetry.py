@@ -128,6 +128,36 @@ def predictions(
         output.stdout.print(f"{rows} windows written to {out}")
 
 
+@app.command("set-aside")
+def set_aside(
+    reason: Annotated[
+        str | None,
+        typer.Option(help="Only these: late, malformed, ahead-of-clock, too-many-devices, too-many-readings."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, of the latest archive segments first.")] = 100,
+    as_json: output.AsJson = False,
+) -> None:
+    """List readings and events that are in no window, with the reason and their place in the log.
+
+    The latest are a few seconds old: they are stored with the stream's checkpoints.
+    """
+    from itertools import islice
+
+    from models.contracts import Reason
+
+    reasons = ["late", *Reason]
+    if reason is not None and reason not in reasons:
+        raise BadInput(f"--reason: expected one of {', '.join(reasons)}, got {reason!r}")
+    found = (each for each in open_results(load_settings()).set_aside() if reason in (None, each.reason))
+    listed = list(islice(found, limit))
+    if as_json:
+        output.print_json(listed)
+        return
+    rows = [(each.reason, each.partition, each.offset, each.detail, each.body[:120]) for each in listed]
+    output.stdout.print(output.table(("reason", "partition", "offset", "why", "what"), rows))
+    output.stdout.print(f"{len(rows)} listed; penstock status has the totals")
+
+
 async def _replay(
     settings: "Settings", file: Path, columns: str, *, wait: bool, speed: float | None, timeout_s: float, quiet: bool
 ) -> "ReplayReport":

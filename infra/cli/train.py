@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from infra.cli import context, output
 from models.errors import BadInput
@@ -163,10 +162,8 @@ def _document(registered: "Registered", promoted: bool) -> dict[str, object]:
 
 def _print(registered: "Registered", promoted: bool) -> None:
     manifest, report = registered.manifest, registered.report
-    rows = [(escape(device), escape(sensor), windows, "trained") for device, sensor, windows in report.fitted]
-    refused = [
-        (escape(r.device), escape(r.sensor), r.windows, escape(f"refused: {r.reason}")) for r in report.refused
-    ]
+    rows = [(device, sensor, windows, "trained") for device, sensor, windows in report.fitted]
+    refused = [(r.device, r.sensor, r.windows, f"refused: {r.reason}") for r in report.refused]
     output.stdout.print(output.table(("device", "sensor", "windows", "result"), refused[:_SHOWN] + rows[:_SHOWN]))
     if hidden := max(0, len(rows) - _SHOWN) + max(0, len(refused) - _SHOWN):
         output.stdout.print(f"... and {hidden} more")
@@ -176,7 +173,7 @@ def _print(registered: "Registered", promoted: bool) -> None:
         soft_wrap=True,
     )
     state = "live" if promoted else f"not live yet: penstock models promote {manifest.version}"
-    output.stdout.print(f"version [bold]{manifest.version}[/bold] ({state})", soft_wrap=True)
+    output.stdout.print(f"version {manifest.version} ({state})", soft_wrap=True)
 
 
 def _time_us(text: str | None) -> int | None:

@@ -41,6 +41,18 @@ class ScoreCount:
     next_seq: dict[int, int] = field(default_factory=dict)
 
 
+class SetAside(msgspec.Struct, frozen=True):
+    """A reading or event that is in no window: `reason` is "late" or one of models.contracts.Reason."""
+
+    reason: str
+    partition: int
+    offset: int
+    item: int | None
+    """Place in the event's array; not known of late readings."""
+    detail: str
+    body: str
+
+
 class Results:
     """Stored results of one hub and window specification."""
 
@@ -119,6 +131,29 @@ class Results:
                 letter = msgspec.json.decode(line, type=DeadLetter)
                 if first <= letter.offset <= min(last, through):
                     yield letter
+
+    def set_aside(self) -> Iterator[SetAside]:
+        """Every late reading and dead letter, latest archive segments first, in log order within one."""
+        everything = sys.maxsize
+        prefix = names.raw_prefix(self.hub)
+        for partition in sorted(
+            {int(info.name.removeprefix(prefix).split("/", 1)[0]) for info in self._blobs.list(prefix)}
+        ):
+            for start, through in reversed(list(self._segments(partition, 0, everything))):
+                yield from self._late(partition, start)
+                for letter in self.dead_letters(partition, start, through):
+                    yield SetAside(letter.reason, partition, letter.offset, letter.item, letter.detail, letter.body)
+
+    def _late(self, partition: int, start: int) -> Iterator[SetAside]:
+        try:
+            late = decode_readings(self._blobs.get(names.late_blob(self.hub, partition, start)).data)
+        except NotFound:
+            return
+        columns = (late.device, late.sensor, late.ts_us.tolist(), late.value.tolist(), late.offset.tolist())
+        for device, sensor, ts_us, value, offset in zip(*columns, strict=True):
+            body = {"device": device, "sensor": sensor, "ts": ts_us / 1e6, "value": value}
+            text = msgspec.json.encode(body).decode()
+            yield SetAside("late", partition, offset, None, "all windows of this time were closed", text)
 
     def alerts(
         self, *, device: str | None = None, sensor: str | None = None, status: AlertStatus | None = None

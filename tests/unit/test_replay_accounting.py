@@ -248,3 +248,12 @@ def test_scores_are_counted_as_they_come() -> None:
     store.results.count_scores(count)
     store.results.count_scores(count)
     assert (count.scored, count.learning) == (1, 2)
+
+
+def test_what_was_set_aside_is_listed_with_its_reason_and_place_latest_segments_first() -> None:
+    stored = Store()
+    stored.segment(0, 9, late=[3], dead=[5])
+    stored.segment(10, 19, late=[], dead=[11])
+    stored.leftovers(20, late=[25], dead=[])
+    found = [(each.reason, each.offset) for each in stored.results.set_aside()]
+    assert found == [("malformed", 11), ("late", 3), ("malformed", 5)]
