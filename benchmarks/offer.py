@@ -19,6 +19,8 @@ class Sent:
     readings: int = 0
     behind_s: float = 0.0
     """The largest delay of the generator itself: a large one spoils what is measured."""
+    until: float = 0.0
+    """When the last reading left, on the monotonic clock."""
     left: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     """By device: (time of the last reading in epoch microseconds, when the event left) of each event."""
 
@@ -41,6 +43,7 @@ async def offer(settings: Settings, events: Iterable[Event], *, flush: bool = Fa
             in_flight.append(await sender.send(device, event.body))
             sent.events += 1
             sent.readings += event.readings
+        sent.until = time.monotonic()
         if flush:
             in_flight += [await sender.send(device, encode_flush(device)) for device in sent.left]
             sent.events += len(sent.left)
