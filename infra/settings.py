@@ -1,7 +1,7 @@
 """All settings, read once per process from the environment by a composition root.
 
-Every name here is an environment variable with the prefix `PENSTOCK_`, except the two storage connections, which
-carry the names that Azure Functions bindings use.
+Every name here is an environment variable with the prefix `PENSTOCK_`, except the storage connection, which carries
+the name that the function app's bindings use.
 """
 
 from pathlib import Path
@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     max_ahead_s: float = Field(default=300.0, gt=0)
     idle_after_s: float = Field(default=300.0, gt=0)
     max_devices: int = Field(default=100_000, gt=0)
-    """Devices with open windows or a watermark per worker partition; further ones are set aside."""
+    """Devices ever seen per partition, since a watermark is kept for each; readings of further ones are set aside."""
     max_open_readings: int = Field(default=5_000_000, gt=0)
     """Readings in open windows per partition; further ones are set aside."""
 

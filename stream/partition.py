@@ -279,7 +279,7 @@ class Partition:
         """
         self._collect()
         while self._pending is not None:
-            self._require_batches(range(max(self._next_seq - 1, 0), self._next_seq))
+            self._require_what_went_before()
             batch = WindowBatch(self._pending, through_offset=self.next_offset - 1, closed_at=self._closed_at)
             try:
                 self._blobs.create(self._batch_name(self._next_seq), encode_batch(batch))
@@ -417,6 +417,16 @@ class Partition:
             rows=rows,
         )
         self._queue.send(msgspec.json.encode(message))
+
+    def _require_what_went_before(self) -> None:
+        """Look whether the store still has what this worker wrote last.
+
+        Only what is young is looked for: older batches may have been removed on purpose.
+        """
+        if self._next_seq > self._checkpoint_seq:
+            self._require([self._batch_name(self._next_seq - 1)])
+        else:
+            self._require_own_checkpoint()
 
     def _require_batches(self, seqs: range) -> None:
         self._require(map(self._batch_name, seqs))

@@ -1,6 +1,7 @@
 """Where commands find the runtime they talk to."""
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from infra.local.home import Home
@@ -33,6 +34,12 @@ def settings_of(home: Home) -> "Settings":
     if state is None:
         raise ConfigurationError(f"Penstock does not run in {home.root}")
     return _settings(state.environment)
+
+
+def check_settings(environment: Mapping[str, str]) -> None:
+    """Raises ConfigurationError, one sentence for all that is wrong, if parts could not start with these settings."""
+    settings = _settings({name: value for name, value in environment.items() if name.startswith(PREFIX)})
+    _ = settings.spec
 
 
 def _settings(given: dict[str, str]) -> "Settings":

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from infra.cli.context import check_settings
 from infra.local import azurite
 from infra.local.home import REPOSITORY, Home, RuntimeState
 from infra.local.logfile import tail
@@ -75,6 +76,7 @@ def launch(
     """
     if home.locked():
         raise Conflict(f"Penstock is already running in {home.root}")
+    check_settings({**os.environ, **(settings or {})})
     home.logs.mkdir(parents=True, exist_ok=True)
     ports_given = [text for name, port in ports.named().items() for text in (_option(name), str(port))]
     with (home.logs / "supervisor.log").open("ab") as log:
@@ -95,6 +97,15 @@ def launch(
         launched.stop()
         raise
     return launched
+
+
+def await_stopped(home: Home) -> None:
+    """Return when a runtime that is on its way down is gone. Raises StartFailed if it does not end."""
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while home.locked():
+        if time.monotonic() > deadline:
+            raise StartFailed(f"the runtime that was stopping in {home.root} does not end (penstock down)")
+        time.sleep(0.05)
 
 
 def stop_running(home: Home) -> bool:

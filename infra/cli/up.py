@@ -37,7 +37,12 @@ def up(
     home = Home.default()
     ports = RuntimePorts() if port_base is None else RuntimePorts.from_base(port_base)
     running = home.running()
-    if running is not None:
+    if running is not None and running.state == "stopping":
+        from infra.cli.launch import await_stopped
+
+        with output.working("waiting for the last runtime to stop"):
+            await_stopped(home)
+    elif running is not None:
         _already_running(home, running, ok=detach, as_json=as_json)
         return
     runtime = _start(home, ports, FunctionsHost(host), attached=not detach)

@@ -16,7 +16,7 @@ MAX_EPOCH_US = 4_102_444_800_000_000
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
-    """One measurement. Identity: (device, sensor, ts); `seq` is the device's own counter and is kept, not used."""
+    """One measurement. Identity: (device, sensor, ts); `seq` is the device's own counter: accepted, not stored."""
 
     device: Name
     sensor: Name
