@@ -77,6 +77,17 @@ class AzureQueue:
         except NotFound:
             return 0
 
+    def peek(self, limit: int = 32) -> list[QueueItem]:
+        """Up to 32 messages without locking them; none can be renewed or deleted by what comes back."""
+        try:
+            with translated(f"queue {self._name}"):
+                return [
+                    QueueItem(message.id, "", _decoded(message.content), int(message.dequeue_count or 0))
+                    for message in self._queue.peek_messages(max_messages=limit)
+                ]
+        except NotFound:
+            return []
+
     def close(self) -> None:
         """Close the connections."""
         self._queue.close()

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from infra.cli import alerts, demo, doctor, local, models, status, telemetry, train, up
+from infra.cli import alerts, demo, doctor, local, models, queues, status, telemetry, train, up
 from models.errors import PenstockError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.add_typer(telemetry.app, name="telemetry")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
+app.add_typer(queues.app, name="queues")
 
 
 def main() -> NoReturn:
