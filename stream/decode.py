@@ -172,7 +172,8 @@ def _epoch_us_of_all(times: list[Any]) -> Int64:
     if not set(map(type, times)) <= {float}:
         return np.array([epoch_us(ts) for ts in times], dtype=np.int64)
     seconds = np.array(times, dtype=np.float64)
-    us = np.rint(np.where(seconds < MILLISECONDS_FROM, seconds, seconds / 1000.0) * 1e6)
+    with np.errstate(over="ignore"):
+        us = np.rint(np.where(seconds < MILLISECONDS_FROM, seconds, seconds / 1000.0) * 1e6)
     if len(us) and not (us.min() >= 0 and us.max() <= MAX_EPOCH_US):
         raise BadInput("ts out of range")
     return us.astype(np.int64)

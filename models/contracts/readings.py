@@ -39,9 +39,9 @@ def epoch_us(ts: datetime | float) -> int:
         seconds = (ts if ts.tzinfo else ts.replace(tzinfo=UTC)).timestamp()
     else:
         seconds = ts if ts < MILLISECONDS_FROM else ts / 1000.0
-    us = round(seconds * 1_000_000)
-    if not 0 <= us <= MAX_EPOCH_US:
+    # Compared before rounding: a float may be too large to become an integer at all.
+    if not 0 <= seconds * 1e6 <= MAX_EPOCH_US:
         raise BadInput(
             f"ts: expected ISO 8601, epoch seconds or epoch milliseconds between 1970 and 2100, got {ts!s}"
         )
-    return us
+    return round(seconds * 1e6)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.contracts.readings import MAX_EPOCH_US
 from stream.decode import MAX_BODY_CHARS, decode
 
 OK = {"device": "d7", "sensor": "temp", "ts": 1_700_000_000.25, "value": 21.4}
@@ -66,6 +67,11 @@ def test_single_readings_and_arrays_keep_their_order_and_event() -> None:
         b'{"device":"d","sensor":"s","ts":"yesterday","value":1}',
         b'{"device":"d","sensor":"s","ts":-1,"value":1}',
         b'{"device":"d","sensor":"s","ts":1e300,"value":1}',
+        b'{"device":"d","sensor":"s","ts":1.7976931348623157e308,"value":1}',
+        b'{"device":"d","sensor":"s","ts":-1e308,"value":1}',
+        b'{"device":"d","sensor":"s","ts":' + b"9" * 300 + b',"value":1}',
+        b'{"device":"d","sensor":"s","ts":"9999-12-31T23:59:59Z","value":1}',
+        b'{"device":"d","sensor":"s","ts":"0001-01-01T00:00:00+14:00","value":1}',
         b'{"device":"d","sensor":"s","ts":"0001-01-01T00:00:00Z","value":1}',
         b'{"device":"","sensor":"s","ts":1,"value":1}',
         b'{"device":5,"sensor":"s","ts":1,"value":1}',
@@ -118,3 +124,10 @@ def test_no_bytes_make_it_raise(bodies: list[bytes]) -> None:
 def test_zoneless_times_are_utc(moment: datetime) -> None:
     expected = round(moment.replace(tzinfo=UTC).timestamp() * 1e6)
     assert decode([body({**OK, "ts": moment.isoformat()})]).ts_us.tolist() == [expected]
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False)), st.floats(allow_nan=False, allow_infinity=False))
+def test_any_finite_numbers_are_taken_or_rejected(times: list[float], value: float) -> None:
+    decoded = decode([body({**OK, "ts": ts, "value": value}) for ts in times])
+    assert len(decoded) + len(decoded.rejected) == len(times)
+    assert all(0 <= ts_us <= MAX_EPOCH_US for ts_us in decoded.ts_us.tolist())
