@@ -85,7 +85,11 @@ def create_app(
     @app.agent(events, name="window")  # type: ignore[untyped-decorator]  # faust has no type stubs
     async def window(stream: Any) -> None:
         async for event in stream.events():
-            await workers.put(event.message.tp, event.value)
+            tp, chunk = event.message.tp, event.value
+            # Faust's events and messages refer to each other: without this, chunks would stay until a collection.
+            event.value = event.message.value = None
+            await workers.put(tp, chunk)
+            del chunk
 
     _add_views(app, workers)
     return app

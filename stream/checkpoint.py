@@ -65,7 +65,7 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
     """The blob's bytes; a copy, so the state may move on at once."""
     windows, series = checkpoint.windows, checkpoint.series
     devices = windows.devices
-    arrays: list[np.ndarray[Any, Any]] = [series.device_of]
+    arrays: list[np.ndarray[Any, Any]] = [series.device_of, series.sensor_of]
     arrays += [getattr(devices, name)[: devices.size] for name in _DEVICE_ARRAYS]
     for block in windows.blocks:
         arrays += [block.series, block.relative_us, block.value]
@@ -108,7 +108,8 @@ def decode_checkpoint(data: bytes, *, max_devices: int, empty: OpenWindows) -> C
     for dtype, length in head.arrays:
         arrays.append(np.frombuffer(data, dtype=np.dtype(dtype), count=length, offset=position))
         position += arrays[-1].nbytes
-    device_of, clocks, rest = arrays[0], arrays[1 : 1 + len(_DEVICE_ARRAYS)], iter(arrays[1 + len(_DEVICE_ARRAYS) :])
+    (device_of, sensor_of), clocks = arrays[:2], arrays[2 : 2 + len(_DEVICE_ARRAYS)]
+    rest = iter(arrays[2 + len(_DEVICE_ARRAYS) :])
     empty.devices = DeviceTimes(
         **{n: a.copy() for n, a in zip(_DEVICE_ARRAYS, clocks, strict=True)}, size=len(clocks[0])
     )
@@ -122,6 +123,6 @@ def decode_checkpoint(data: bytes, *, max_devices: int, empty: OpenWindows) -> C
         archived=head.archived,
         append_us=head.append_us,
         counters=head.counters,
-        series=Series.restored(max_devices, head.devices, head.sensors, device_of.tolist()),
+        series=Series.restored(max_devices, head.devices, head.sensors, device_of, sensor_of),
         windows=empty,
     )

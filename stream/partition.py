@@ -358,12 +358,10 @@ class Partition:
         self._drop_adopted()
 
     def _named(self, closed: ClosedWindows) -> Windows:
-        series = closed.series.tolist()
-        device_of = self._series.device_of
-        device = [self._series.devices[device_of[number]] for number in series]
-        sensor = [self._series.sensors[number] for number in series]
+        device = [self._series.devices[number] for number in self._series.device_of[closed.series].tolist()]
+        sensor = [self._series.sensors[number] for number in self._series.sensor_of[closed.series].tolist()]
         start = closed.start_us.tolist()
-        order = sorted(range(len(series)), key=lambda i: (device[i], sensor[i], start[i]))
+        order = sorted(range(len(device)), key=lambda i: (device[i], sensor[i], start[i]))
         features = closed.features
         return Windows(
             device=[device[i] for i in order],

@@ -1,6 +1,6 @@
 """Small numbers for names: the devices and (device, sensor) series that a partition has seen."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import repeat
 
 import numpy as np
@@ -19,24 +19,26 @@ class Series:
         self.max_devices = max_devices
         self.devices: list[str] = []
         self.sensors: list[str] = []
-        """Sensor name of each series."""
         self._device_ids: dict[str, int] = {}
         self._sensor_ids: dict[str, int] = {}
         # By sensor number << 32 | device number: integers are cheaper than tuples of names.
         self._series_ids: dict[int, int] = {}
-        self._device_of: list[int] = []
-        self._device_of_array = np.empty(0, dtype=np.int32)
+        self._of = np.empty((2, 0), dtype=np.int32)
+        """Device and sensor number of each series; grows by doubling, `_count` columns are in use."""
+        self._count = 0
 
     @classmethod
     def restored(
-        cls, max_devices: int, devices: Sequence[str], sensors: Sequence[str], device_of: Iterable[int]
+        cls, max_devices: int, devices: Sequence[str], sensors: Sequence[str], device_of: Int32, sensor_of: Int32
     ) -> "Series":
-        """The numbering that gave these lists."""
+        """The numbering that gave these names and numbers."""
         series = cls(max_devices)
-        series.devices = list(devices)
+        series.devices, series.sensors = list(devices), list(sensors)
         series._device_ids = {name: i for i, name in enumerate(series.devices)}
-        for sensor, device in zip(sensors, device_of, strict=True):
-            series._series_id(device, sensor)
+        series._sensor_ids = {name: i for i, name in enumerate(series.sensors)}
+        series._of, series._count = np.stack((device_of, sensor_of)), len(device_of)
+        keys = (sensor_of.astype(np.int64) << 32 | device_of).tolist()
+        series._series_ids = {key: i for i, key in enumerate(keys)}
         return series
 
     def device_ids(self, names: Sequence[str]) -> Int32:
@@ -59,15 +61,18 @@ class Series:
     @property
     def device_of(self) -> Int32:
         """Device number of each series."""
-        if len(self._device_of_array) != len(self._device_of):
-            self._device_of_array = np.array(self._device_of, dtype=np.int32)
-        return self._device_of_array
+        return self._of[0, : self._count]
+
+    @property
+    def sensor_of(self) -> Int32:
+        """Sensor number of each series: its place in `sensors`."""
+        return self._of[1, : self._count]
 
     def names_of(self, series: Int32) -> tuple[Coded, Coded]:
         """Device and sensor names of a column of series."""
         distinct, place = np.unique(series, return_inverse=True)
         device = Coded.of([self.devices[number] for number in self.device_of[distinct].tolist()])
-        sensor = Coded.of([self.sensors[number] for number in distinct.tolist()])
+        sensor = Coded.of([self.sensors[number] for number in self.sensor_of[distinct].tolist()])
         return device.at(place), sensor.at(place)
 
     def _device_id(self, name: str) -> int:
@@ -81,12 +86,18 @@ class Series:
         self.devices.append(name)
         return number
 
-    def _series_id(self, device: int, sensor: str) -> int:
-        key = self._sensor_ids.setdefault(sensor, len(self._sensor_ids)) << 32 | device
+    def _series_id(self, device: int, name: str) -> int:
+        sensor = self._sensor_ids.get(name)
+        if sensor is None:
+            sensor = self._sensor_ids[name] = len(self.sensors)
+            self.sensors.append(name)
+        key = sensor << 32 | device
         known = self._series_ids.get(key)
         if known is not None:
             return known
-        self._series_ids[key] = number = len(self.sensors)
-        self.sensors.append(sensor)
-        self._device_of.append(device)
+        if self._count == self._of.shape[1]:
+            self._of = np.concatenate((self._of, np.zeros((2, max(64, self._count)), dtype=np.int32)), axis=1)
+        self._series_ids[key] = number = self._count
+        self._of[:, number] = device, sensor
+        self._count += 1
         return number

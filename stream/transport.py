@@ -40,8 +40,29 @@ class PositionKeeper(Protocol):
         ...
 
 
+class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust has no type stubs
+    """Hands out aiokafka's own records instead of wrapping each in a ConsumerRecord, a third of the cost of reading.
+
+    What is fetched already is told so; what arrives during the call comes wrapped: both have what is used here.
+    """
+
+    async def _fetch_records(self, consumer: Any, active_partitions: Any, **options: Any) -> Any:
+        for result in consumer._fetcher._records.values():  # noqa: SLF001  # aiokafka offers no public way to it
+            records = getattr(result, "_partition_records", None)
+            if records is not None:
+                records._consumer_record = _as_it_is  # noqa: SLF001  # as above
+        return await super()._fetch_records(consumer, active_partitions, **options)
+
+
+def _as_it_is(tp: TP, record: Any) -> Any:
+    return record
+
+
 class Consumer(driver.Consumer):  # type: ignore[misc]  # faust has no type stubs
     """Delivers chunks and asks the PositionKeeper for positions."""
+
+    def _new_consumer_thread(self) -> _Thread:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """One message per partition with new records, in offset order within a partition.
@@ -67,8 +88,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # faust has no type stub
         )
         first = records[0]
         return ConsumerMessage(
-            first.topic,
-            first.partition,
+            tp.topic,
+            tp.partition,
             first.offset,
             first.timestamp / 1000.0,
             first.timestamp_type,

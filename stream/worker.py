@@ -19,7 +19,8 @@ from stream.partition import Partition, StorageRewound
 
 log = logging.getLogger(__name__)
 
-_QUEUED_CHUNKS = 2
+# Enough that a partition that is storing does not hold up the one agent, and with it the others.
+_QUEUED_CHUNKS = 6
 _TICK_S = 0.1
 # The partition's end counts as watched only while fetches keep answering and this process keeps running.
 _WATCH_GAP_S = 5.0

@@ -1,5 +1,6 @@
 """BlobStore on a storage account: the first segment of a name is the container, made on first write."""
 
+import gc
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from models.errors import AlreadyExists, BadInput, NotFound
 from models.ports import Blob, BlobInfo
 
 T = TypeVar("T")
+_LARGE_BYTES = 4 * 1024 * 1024
 
 
 class AzureBlobs:
@@ -52,7 +54,7 @@ class AzureBlobs:
             answer = self._blob(name).upload_blob(data, overwrite=False, metadata=dict(metadata or {}))
             return _written(name, data, answer, metadata)
 
-        return self._with_container(name, put)
+        return self._with_container(name, put, size=len(data))
 
     def replace(
         self, name: str, data: bytes, *, etag: str | None = None, metadata: Mapping[str, str] | None = None
@@ -66,7 +68,7 @@ class AzureBlobs:
             answer = self._blob(name).upload_blob(data, overwrite=True, metadata=dict(metadata or {}), **condition)
             return _written(name, data, answer, metadata)
 
-        return self._with_container(name, put)
+        return self._with_container(name, put, size=len(data))
 
     def list(self, prefix: str) -> Iterator[BlobInfo]:
         """Blobs whose name starts with `prefix` (container and more), in name order, with metadata."""
@@ -95,16 +97,22 @@ class AzureBlobs:
         container, rest = _split(name)
         return self._account.get_blob_client(container, rest)
 
-    def _with_container(self, name: str, put: Callable[[], T]) -> T:
+    def _with_container(self, name: str, put: Callable[[], T], *, size: int) -> T:
         """The answer of `put`, tried once more after making the container it misses."""
-        with translated(f"blob {name}"):
-            try:
+        try:
+            with translated(f"blob {name}"):
+                try:
+                    return put()
+                except ResourceNotFoundError as error:
+                    if storage_code(error) != "ContainerNotFound":
+                        raise
+                self._make_container(_split(name)[0])
                 return put()
-            except ResourceNotFoundError as error:
-                if storage_code(error) != "ContainerNotFound":
-                    raise
-            self._make_container(_split(name)[0])
-            return put()
+        finally:
+            if size > _LARGE_BYTES:
+                # The SDK's request and response refer to each other: the body would stay in memory until the
+                # collector happens to come by. What was made just now is in its youngest generations.
+                gc.collect(1)
 
     def _make_container(self, container: str) -> None:
         try:
