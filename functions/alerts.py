@@ -50,8 +50,10 @@ def _prefix(device: str, sensor: str | None) -> str:
 
 def _escaped(name: str) -> str:
     """`name` in letters, digits and `_.-~%`; a long one as `=` and its digest, which no other name escapes to."""
-    escaped = quote(name, safe="")
-    return escaped if len(escaped) <= _LONGEST_NAME else f"={hashlib.sha256(name.encode()).hexdigest()}"
+    # A name that is asked for may hold lone surrogates (a command line that is no UTF-8); those of readings never do.
+    data = name.encode("utf-8", "surrogatepass")
+    escaped = quote(data, safe="")
+    return escaped if len(escaped) <= _LONGEST_NAME else f"={hashlib.sha256(data).hexdigest()}"
 
 
 _decoder = msgspec.json.Decoder(Alert)

@@ -13,6 +13,8 @@ from models.ports import StateStore
 
 _MOST: Final = 10_000
 _DEFAULT: Final = 100
+_LONGEST_NAME: Final = 256
+_SHOWN: Final = 40
 
 
 class AlertList(msgspec.Struct, frozen=True):
@@ -53,12 +55,12 @@ def list_alerts(parameters: Mapping[str, str], state: StateStore) -> AlertList:
     """Alerts by `device`, `sensor`, `status` and `limit`. Raises BadInput for a value that is none."""
     status = parameters.get("status")
     if status is not None and status not in set(AlertStatus):
-        raise BadInput(f"status: expected one of {', '.join(AlertStatus)}, got {status!r}")
+        raise BadInput(f"status: expected one of {', '.join(AlertStatus)}, got {_brief(status)}")
     return AlertList(
         find_alerts(
             state,
-            device=parameters.get("device"),
-            sensor=parameters.get("sensor"),
+            device=_name(parameters, "device"),
+            sensor=_name(parameters, "sensor"),
             status=None if status is None else AlertStatus(status),
             limit=_limit(parameters),
         )
@@ -66,8 +68,8 @@ def list_alerts(parameters: Mapping[str, str], state: StateStore) -> AlertList:
 
 
 def list_devices(parameters: Mapping[str, str], state: StateStore) -> DeviceList:
-    """Series by `device` and `limit`. Raises BadInput for a limit that is none."""
-    limit, device = _limit(parameters), parameters.get("device")
+    """Series by `device` and `limit`. Raises BadInput for a value that is none."""
+    limit, device = _limit(parameters), _name(parameters, "device")
     found = [
         series
         for document in state.query(CONTAINER, id_prefix=SHARD_PREFIX)
@@ -100,9 +102,22 @@ def _outcome(check: Callable[[], object]) -> str:
 
 def _limit(parameters: Mapping[str, str]) -> int:
     text = parameters.get("limit", str(_DEFAULT))
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= _MOST):
-        raise BadInput(f"limit: expected a number between 1 and {_MOST}, got {text!r}")
+    # The length first: int() has a limit of its own on digits, and fails in its own way beyond it.
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MOST)) and 0 < int(text) <= _MOST):
+        raise BadInput(f"limit: expected a number between 1 and {_MOST}, got {_brief(text)}")
     return int(text)
+
+
+def _name(parameters: Mapping[str, str], key: str) -> str | None:
+    """The device or sensor asked for, which may be any name that a reading may have."""
+    name = parameters.get(key)
+    if name is not None and not 0 < len(name) <= _LONGEST_NAME:
+        raise BadInput(f"{key}: expected a name of 1 to {_LONGEST_NAME} characters, got {len(name)}")
+    return name
+
+
+def _brief(text: str) -> str:
+    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}... ({len(text)} characters)"
 
 
 def _state(series: Series) -> SeriesState:

@@ -133,11 +133,30 @@ class TestAlerts:
         assert get(functions["alerts"], device="a/b", sensor="temp")[1]["alerts"] != []
         assert get(functions["alerts"], sensor="power")[1]["alerts"] == []
 
-    @pytest.mark.parametrize("bad", [{"status": "open"}, {"limit": "0"}, {"limit": "x"}, {"limit": "1000000"}])
-    def test_refuse_a_value_that_makes_no_sense(self, functions, bad) -> None:
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            *(
+                {"limit": text}
+                for text in ("0", "x", "", "-1", "1.5", "10001", "1000000", "9" * 5000, "٣", "²", "1\0")
+            ),
+            *({"status": text} for text in ("open", "", "RAISED", "raised\0", "raised " * 1000)),
+            *({"device": text} for text in ("", "d" * 257)),
+            *({"sensor": text} for text in ("", "s" * 100_000)),
+        ],
+        ids=lambda bad: f"{bad}"[:40].encode("unicode_escape").decode(),
+    )
+    def test_refuse_a_value_that_makes_no_sense_in_one_short_sentence(self, functions, bad) -> None:
         status, body = get(functions["alerts"], **bad)
         assert status == 400
-        assert "expected" in body["error"]
+        assert body["error"].startswith(f"{next(iter(bad))}: expected ")
+        assert len(body["error"]) < 200
+
+    @pytest.mark.parametrize("name", ["٣", "\0", "%", "'; --", "d" * 256, "\U0010ffff" * 256, "\udc80"])
+    def test_of_a_name_that_no_device_has_are_none(self, functions, name) -> None:
+        assert get(functions["alerts"], device=name) == (200, {"alerts": []})
+        assert get(functions["alerts"], sensor=name) == (200, {"alerts": []})
+        assert get(functions["devices"], device=name) == (200, {"total": 0, "series": []})
 
 
 def test_devices_are_listed_with_their_last_window(plant: Plant) -> None:
@@ -158,6 +177,8 @@ def test_devices_are_listed_with_their_last_window(plant: Plant) -> None:
     }
     assert (new["status"], new["score"], new["alerting"]) == ("learning", None, False)
     assert get(functions["devices"], device="new", limit="1")[1]["total"] == 1
+    assert get(functions["devices"], limit="9" * 5000)[0] == 400
+    assert get(functions["devices"], device="d" * 257)[0] == 400
 
 
 def test_health_names_the_live_model(plant: Plant) -> None:
