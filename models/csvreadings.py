@@ -43,7 +43,8 @@ def parse_csv(lines: Iterable[str], columns: CsvColumns, *, rows: int = 65_536) 
     """Readings of a CSV text with a header line, in file order, in chunks of at most `rows`.
 
     Times are ISO 8601 (zone-less means UTC), epoch seconds or epoch milliseconds. `offset` of a reading is its line
-    number. Raises BadInput with the line number for anything that is not a reading; empty lines are passed over.
+    number. Raises BadInput for a header without one column of each name, and with the line number for anything that
+    is not a reading; empty lines are passed over.
     """
     reader = csv.reader(_without_mark(lines))
     try:
@@ -107,6 +108,8 @@ class _Chunk:
 
 
 def _place(header: list[str], column: str) -> int:
+    if header.count(column) > 1:
+        raise BadInput(f"CSV header: {header.count(column)} columns are called {column!r}, expected one")
     try:
         return header.index(column)
     except ValueError:

@@ -68,6 +68,12 @@ def test_a_missing_column_is_named(lines: list[str]) -> None:
         list(parse_csv(lines, NAMES))
 
 
+def test_a_column_name_that_occurs_twice_is_refused_where_it_is_used() -> None:
+    assert parse("Device,Sensor,TS,Value,x,x", "d,s,1535497205,1,2,3").value.tolist() == [1.0]
+    with pytest.raises(BadInput, match="2 columns are called 'Value', expected one"):
+        parse("Device,Sensor,TS,Value, Value ", "d,s,1535497205,1,2")
+
+
 @pytest.mark.parametrize("text", ["device", "device=", "colour=x", "device=a,device=b"])
 def test_a_mapping_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="columns"):
