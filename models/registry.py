@@ -61,7 +61,10 @@ class Registry:
 
     def manifest(self, version: str) -> Manifest:
         """The manifest of `version`. Raises NotFound; ModelRefused if it cannot be read."""
-        data = self._blobs.get(self._path(version, _MANIFEST)).data
+        try:
+            data = self._blobs.get(self._path(version, _MANIFEST)).data
+        except NotFound as error:
+            raise NotFound(f"model {self.model} has no version {version!r} (penstock models list)") from error
         try:
             manifest = msgspec.json.decode(data, type=Manifest)
         except msgspec.DecodeError as error:

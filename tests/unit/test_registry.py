@@ -34,7 +34,7 @@ def test_a_published_version_is_listed_and_its_files_come_back(registry: Registr
 def test_a_version_without_manifest_does_not_exist(registry: Registry, blobs: FakeBlobs) -> None:
     blobs.create("models/svm/v1/a.bin", b"abc")
     assert registry.versions() == []
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound, match=r"model svm has no version 'v1' \(penstock models list\)"):
         registry.promote("v1")
 
 
