@@ -3,15 +3,21 @@
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 not running.
 """
 
+import errno
 import os
 import sys
-from typing import NoReturn
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
 
 import typer
 
 from infra.cli import alerts, demo, doctor, local, models, queues, status, telemetry, train, up
+from infra.local.home import Home
 from models.errors import PenstockError
 
+# The operating system names no file in these.
+_DISK_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 app = typer.Typer(
     name="penstock",
     help="Event-driven machine learning on Azure parts, whole on one laptop.",
@@ -42,7 +48,24 @@ def main() -> NoReturn:
         # The reader of our output (head, less) has gone; Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if (message := _about_files(error, sys.argv[1:])) is None:
+            raise
+        sys.exit(_failed(message))
     sys.exit(0)
+
+
+def _about_files(error: OSError, arguments: Sequence[str]) -> str | None:
+    """One sentence about a full disk, or a path that the user gave or one below it; None for any other: a bug."""
+    if error.errno in _DISK_FULL:
+        return f"cannot write: {error.strerror}"
+    if not isinstance(error.filename, str):
+        return None
+    values = (argument.partition("=")[2] if argument.startswith("--") else argument for argument in arguments)
+    given = [Home.default().root, *(Path(value).absolute() for value in values if value)]
+    if not any(Path(error.filename).absolute().is_relative_to(path) for path in given):
+        return None
+    return f"{error.filename}: {error.strerror}"
 
 
 def _failed(message: str) -> int:

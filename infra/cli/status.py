@@ -8,7 +8,8 @@ from typing import Any
 import typer
 
 from infra.cli import output
-from infra.local.home import Home, RuntimeState
+from infra.local.home import Home, PartState, RuntimeState
+from infra.local.supervisor import State
 
 NOT_RUNNING = 3
 
@@ -28,7 +29,7 @@ def status(as_json: output.AsJson = False) -> None:
         output.print_json(document(home, state, stream))
     else:
         _print(home, state, stream)
-    well = state.state == "ready" and all(part.state == "ready" for part in state.parts)
+    well = state.state == "ready" and not _unwell(state)
     raise typer.Exit(0 if well else 1)
 
 
@@ -62,8 +63,25 @@ def stream_status(port: int) -> dict[str, Any] | None:
         return None
 
 
+def headline(state: RuntimeState) -> str:
+    """In words: how the runtime is, and which parts are not ready though it was."""
+    unwell = _unwell(state)
+    if state.state != "ready" or not unwell:
+        return f"Penstock is {state.state}"
+    return "Penstock is up, but " + ", ".join(f"{part.name} is {_doing(part)}" for part in unwell)
+
+
+def _unwell(state: RuntimeState) -> list[PartState]:
+    return [part for part in state.parts if part.state != State.READY]
+
+
+def _doing(part: PartState) -> str:
+    restarting = (State.STARTING, State.BACKING_OFF)  # it was ready once, or the runtime were not
+    return "restarting" if part.state in restarting else part.state
+
+
 def _print(home: Home, state: RuntimeState, stream: dict[str, Any] | None) -> None:
-    output.stdout.print(f"Penstock is {state.state} in {home.root}; API: {api(state)}")
+    output.stdout.print(f"{headline(state)} in {home.root}; API: {api(state)}", soft_wrap=True)
     now = time.time()
     rows = [
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -12,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from infra.cli import context
+from infra.cli import context, main
 from infra.cli.showcase import found_faults
+from infra.cli.status import headline
 from infra.feed.export import export_predictions
-from infra.local.home import Home, RuntimeState
+from infra.local.home import Home, PartState, RuntimeState
 from infra.simulation import Fault, FaultKind
 from models.contracts import Alert, AlertStatus
 from models.errors import ConfigurationError
@@ -115,6 +117,79 @@ def test_a_wrong_setting_is_one_sentence(home: Home, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PENSTOCK_ALLOWED_LATENESS_S", "many")
     with home.lock(), pytest.raises(ConfigurationError, match="allowed_lateness_s"):
         context.load_settings()
+
+
+@pytest.fixture
+def reachable(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """Settings that are well formed; nothing answers there."""
+    monkeypatch.setenv("DataStorage", "UseDevelopmentStorage=true")
+    monkeypatch.setenv("PENSTOCK_STATE_PATH", str(home.data / "state.sqlite"))
+    return home
+
+
+@pytest.mark.parametrize("option", [["--out", "{}"], ["--out={}"]])
+@pytest.mark.parametrize(("below", "reason"), [("", "Is a directory"), ("no/x.csv", "No such file or directory")])
+def test_a_path_that_cannot_be_written_is_one_sentence(
+    reachable: Home,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: list[str],
+    below: str,
+    reason: str,
+) -> None:
+    out = reachable.root / below
+    monkeypatch.setattr(sys, "argv", ["penstock", "telemetry", "predictions", *(text.format(out) for text in option)])
+    with pytest.raises(SystemExit) as exit:
+        main.main()
+    assert exit.value.code == 1
+    assert capsys.readouterr().err == f"penstock: {out}: {reason}\n"
+
+
+def test_a_data_folder_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = penstock(tmp_path / "file", "status")
+    assert done.returncode == 1
+    assert done.stderr == f"penstock: {tmp_path / 'file' / 'run' / 'lock'}: Not a directory\n"
+
+
+def test_a_full_disk_is_one_sentence_and_other_errors_of_the_system_stay_bugs(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail_with(error: OSError) -> None:
+        def app() -> None:
+            raise error
+
+        monkeypatch.setattr(main, "app", app)
+        main.main()
+
+    monkeypatch.setattr(sys, "argv", ["penstock", "status", "--out", "given.csv"])
+    with pytest.raises(SystemExit):
+        fail_with(OSError(errno.ENOSPC, "No space left on device"))
+    assert capsys.readouterr().err == "penstock: cannot write: No space left on device\n"
+    with pytest.raises(FileNotFoundError):
+        fail_with(FileNotFoundError(errno.ENOENT, "No such file or directory", "/nobody/named/this"))
+    with pytest.raises(ConnectionRefusedError):
+        fail_with(ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"))
+
+
+@pytest.mark.parametrize(
+    ("phase", "stream", "said"),
+    [
+        ("ready", "ready", "Penstock is ready"),
+        ("ready", "backing-off", "Penstock is up, but stream is restarting"),
+        ("ready", "starting", "Penstock is up, but stream is restarting"),
+        ("ready", "degraded", "Penstock is up, but stream is degraded"),
+        ("starting", "starting", "Penstock is starting"),
+        ("stopping", "stopped", "Penstock is stopping"),
+    ],
+)
+def test_the_headline_of_status_names_parts_that_are_not_ready(phase: str, stream: str, said: str) -> None:
+    parts = [
+        PartState(name=name, state=state, pid=1, restarts=0, ports={}, started=0)
+        for name, state in (("hub", "ready"), ("stream", stream))
+    ]
+    state = RuntimeState(state=phase, supervisor=1, started=0, host="embedded", ports={}, environment={}, parts=parts)
+    assert headline(state) == said
 
 
 def test_predictions_are_one_csv_row_per_window_in_order_of_series_and_start() -> None:
