@@ -9,26 +9,25 @@ class LogFile:
     def __init__(self, path: Path, *, max_bytes: int = 10_000_000, keep: int = 3) -> None:
         self._path, self._max_bytes, self._keep = path, max_bytes, keep
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)
 
     def write(self, data: bytes) -> None:
-        """Add `data`, visible to readers at once."""
+        """Add `data`, visible to readers at once. Raises OSError on a full disk; later calls may succeed again."""
         if self._file.tell() and self._file.tell() + len(data) > self._max_bytes:
             self._rotate()
         self._file.write(data)
-        self._file.flush()
 
     def close(self) -> None:
         """Release the file; later writes fail."""
         self._file.close()
 
     def _rotate(self) -> None:
-        self._file.close()
         for age in range(self._keep, 0, -1):
             older = self._path if age == 1 else _aged(self._path, age - 1)
             if older.exists():
                 older.replace(_aged(self._path, age))
-        self._file = self._path.open("ab")
+        full, self._file = self._file, self._path.open("ab", buffering=0)
+        full.close()
 
 
 def tail(path: Path, lines: int) -> list[str]:

@@ -51,10 +51,19 @@ async def run(home: Home, ports: RuntimePorts, host: FunctionsHost) -> int:
             )
         )
 
+    def publish_if_possible() -> None:
+        """Parts are kept, and stopped in good order, on a full disk too; the next change is written again."""
+        try:
+            publish()
+        except OSError as failure:
+            _log.warning("the state could not be written: %s", failure)
+
     try:
         publish()
         ports.check()
-        supervisor = Supervisor(_parts(home, ports, host), logs=home.logs, cwd=REPOSITORY, changed=publish)
+        supervisor = Supervisor(
+            _parts(home, ports, host), logs=home.logs, cwd=REPOSITORY, changed=publish_if_possible
+        )
         await _start(supervisor, stop)
         phase = "ready"
         publish()
@@ -63,11 +72,11 @@ async def run(home: Home, ports: RuntimePorts, host: FunctionsHost) -> int:
         error = str(failure)
         _log.error("%s", error)
     phase = "stopping"
-    publish()
+    publish_if_possible()
     if supervisor:
         await supervisor.stop()
     phase = "failed" if error else "stopped"
-    publish()
+    publish_if_possible()
     return EXIT_FAILED if error else 0
 
 

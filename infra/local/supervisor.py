@@ -254,9 +254,16 @@ class _Keeper:
             lambda: asyncio.StreamReaderProtocol(output), os.fdopen(read_end, "rb")
         )
         begun = b""
+        lost = False
         try:
             while chunk := await output.read(65536):
-                log.write(chunk)
+                try:
+                    log.write(chunk)
+                except OSError as error:
+                    # Go on reading: nobody else does, and with the pipe full the part would stand still.
+                    if not lost:
+                        _log.warning("%s: words of its log are lost: %s", self.part.name, error)
+                    lost = True
                 if self.part.announces and not announced.is_set():
                     *lines, begun = (begun + chunk).split(b"\n")
                     if any(line.startswith(b'{"ready":') and b"true" in line[:20] for line in lines):

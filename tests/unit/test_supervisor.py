@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from infra.local import probes
+from infra.local import probes, runtime
 from infra.local.home import Home, PartState, RuntimeState
 from infra.local.logfile import LogFile, tail
+from infra.local.parts import FunctionsHost
 from infra.local.probes import Health
 from infra.local.runtime_ports import RuntimePorts
 from infra.local.supervisor import Part, PartFailed, Supervisor, Timing, restart_pause
@@ -241,6 +243,55 @@ def test_logs_rotate_by_size_and_keep_the_newest(tmp_path: Path) -> None:
     assert tail(tmp_path / "x.log", 5) == ["line 4"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.log", "x.log.1", "x.log.2"]
     assert tail(tmp_path / "none.log", 5) == []
+
+
+def full_disk(*_args: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+async def test_a_part_that_talks_goes_on_when_its_log_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LogFile, "write", full_disk)
+    talk = "print('x' * 1_000_000, flush=True);"  # many times what a pipe holds
+    supervisor = supervise(tmp_path, part("one", f"{talk}{READY}{SLEEP}", announces=True))
+    try:
+        async with asyncio.timeout(10):
+            await supervisor.start()
+    finally:
+        await supervisor.stop()
+
+
+def test_a_log_on_a_full_disk_fails_when_written_to_and_not_when_closed() -> None:
+    log = LogFile(Path("/dev/full"))
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space left"):
+            log.write(b"lost")
+    log.close()
+
+
+async def test_parts_are_kept_while_the_state_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path)
+    home.logs.mkdir()
+    lives = tmp_path / "lives"
+    one = part("one", f"open({str(lives)!r}, 'a').write('x'); {READY}{SLEEP}", announces=True)
+    monkeypatch.setattr(runtime, "_parts", lambda *_: [one])
+    running = asyncio.create_task(runtime.run(home, RuntimePorts.free(), FunctionsHost.EMBEDDED))
+    await until(lambda: (state := home.read_state()) is not None and state.state == "ready")
+    state = home.read_state()
+    assert state is not None
+    assert state.parts[0].pid is not None
+    with monkeypatch.context() as full:
+        full.setattr(Home, "write_state", full_disk)
+        os.kill(state.parts[0].pid, signal.SIGKILL)
+        await until(lambda: lives.read_text() == "xx")
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await running == 0
+    state = home.read_state()
+    assert state is not None
+    assert (state.state, state.parts[0].restarts) == ("stopped", 1)
 
 
 def test_a_data_folder_has_one_owner(tmp_path: Path) -> None:
