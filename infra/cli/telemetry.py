@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from models.tables import Readings
 
 app = typer.Typer(no_args_is_help=True)
+_LONGEST_S = 366 * 86_400.0
 
 
 @app.callback()
@@ -31,9 +32,11 @@ def simulate(
     devices: Annotated[int, typer.Option(min=1, help="Devices.")] = 10,
     sensors: Annotated[int, typer.Option(min=1, help="Sensors per device.")] = 3,
     rate: Annotated[float, typer.Option(min=0.001, max=1000, help="Readings per second of each sensor.")] = 1.0,
-    seconds: Annotated[float, typer.Option(min=1, help="How long to feed.")] = 60.0,
+    seconds: Annotated[float, typer.Option(min=1, max=_LONGEST_S, help="How long to feed.")] = 60.0,
     faults: Annotated[int, typer.Option(min=0, help="Faults to inject, spread over the time.")] = 0,
-    history: Annotated[float, typer.Option(min=0, help="Seconds of past readings to send first.")] = 0.0,
+    history: Annotated[
+        float, typer.Option(min=0, max=_LONGEST_S, help="Seconds of past readings to send first.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same devices.")] = 7,
     prefix: Annotated[str, typer.Option(help="Begin of the device names.")] = "sim",
     as_json: output.AsJson = False,
@@ -81,7 +84,7 @@ def replay(
     columns: Annotated[str, typer.Option(help="device=...,sensor=...,ts=...,value=... (column names)")] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Until all is scored; then account for each reading.")] = False,
     speed: Annotated[
-        float | None, typer.Option(min=0.001, help="Event seconds per second; as fast as it goes.")
+        float | None, typer.Option(min=0.001, max=1e6, help="Event seconds per second; as fast as it goes.")
     ] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for the scores.")] = 600.0,
     as_json: output.AsJson = False,

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from infra.cli import context, main
 from infra.cli.showcase import found_faults
@@ -63,6 +64,19 @@ def test_status_of_nothing_exits_3_and_prints_json(tmp_path: Path) -> None:
 def test_wrong_usage_exits_2(tmp_path: Path) -> None:
     assert penstock(tmp_path, "up", "--host", "nobody").returncode == 2
     assert penstock(tmp_path, "telemetry", "replay", str(tmp_path / "none.csv")).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["simulate", "--seconds", "inf"],
+        ["simulate", "--history", "inf"],
+        ["simulate", "--rate", "nan"],
+        ["replay", __file__, "--speed", "inf"],
+    ],
+)
+def test_numbers_without_end_are_wrong_usage(arguments: list[str]) -> None:
+    assert CliRunner().invoke(main.app, ["telemetry", *arguments]).exit_code == 2
 
 
 def test_down_without_a_runtime_says_so_and_succeeds(tmp_path: Path) -> None:
