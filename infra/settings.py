@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     idle_after_s: float = Field(default=300.0, gt=0)
     max_devices: int = Field(default=100_000, gt=0)
     """Devices ever seen per partition, since a watermark is kept for each; readings of further ones are set aside."""
+    max_series: int = Field(default=200_000, gt=0)
+    """(device, sensor) pairs ever seen per partition; readings of further ones are set aside."""
     max_open_readings: int = Field(default=5_000_000, gt=0)
     """Readings in open windows per partition; further ones are set aside."""
 

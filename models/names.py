@@ -47,9 +47,9 @@ def late_prefix(hub: str, partition: int | None = None) -> str:
     return f"late/{hub}/" + ("" if partition is None else f"{partition}/")
 
 
-def late_blob(hub: str, partition: int, first_offset: int) -> str:
-    """Late readings of the offset range that starts at `first_offset`."""
-    return f"{late_prefix(hub, partition)}{first_offset:020d}.parquet"
+def late_blob(hub: str, partition: int, first_offset: int, through: int) -> str:
+    """Late readings of the archive segment with these offsets."""
+    return f"{late_prefix(hub, partition)}{first_offset:020d}-{through:020d}.parquet"
 
 
 def dead_letter_prefix(hub: str, partition: int | None = None) -> str:
@@ -57,9 +57,9 @@ def dead_letter_prefix(hub: str, partition: int | None = None) -> str:
     return f"dead-letters/{hub}/" + ("" if partition is None else f"{partition}/")
 
 
-def dead_letter_blob(hub: str, partition: int, first_offset: int) -> str:
-    """Set-aside items (JSON lines) of the offset range that starts at `first_offset`."""
-    return f"{dead_letter_prefix(hub, partition)}{first_offset:020d}.jsonl"
+def dead_letter_blob(hub: str, partition: int, first_offset: int, through: int) -> str:
+    """Set-aside items (JSON lines) of the archive segment with these offsets."""
+    return f"{dead_letter_prefix(hub, partition)}{first_offset:020d}-{through:020d}.jsonl"
 
 
 def fold_partition(hub: str, spec: WindowSpec, partition: int) -> str:

@@ -22,7 +22,9 @@ from stream.series import Series
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
 THROUGH = "through"
-_MAX_DEAD_CHARS = 8_000_000
+_MAX_DEAD_BYTES = 16_000_000
+# What a letter takes beside its texts.
+_LETTER_BYTES = 500
 
 
 @dataclass
@@ -71,16 +73,16 @@ class Archive:
         self.raw = _Columns()
         self.late = _Columns()
         self.dead: list[DeadLetter] = []
-        self._dead_chars = 0
+        self._dead_bytes = 0
 
     def set_aside(self, letter: DeadLetter) -> None:
         """Add a dead letter; in any order."""
         self.dead.append(letter)
-        self._dead_chars += len(letter.body)
+        self._dead_bytes += len(letter.body) + len(letter.detail) + _LETTER_BYTES
 
     def full(self, max_rows: int) -> bool:
         """Whether it holds more than memory should."""
-        return self.raw.rows >= max_rows or self._dead_chars >= _MAX_DEAD_CHARS
+        return self.raw.rows >= max_rows or self._dead_bytes >= _MAX_DEAD_BYTES
 
     def flush(self, through: int) -> None:
         """Write all items at offsets up to `through`. Repeating it after an error is harmless."""
@@ -103,16 +105,13 @@ class Archive:
             (letter for letter in self.dead if letter.offset >= first),
             key=lambda letter: (letter.offset, letter.item),
         )
-        # What an unfinished attempt left under these names belongs to no segment: replace it or take it away.
-        late_name, dead_name = names.late_blob(hub, partition, first), names.dead_letter_blob(hub, partition, first)
+        # Their names hold the whole range and their content follows from it: whoever writes them again writes the
+        # same, and those of a range that no raw blob names count for nothing.
         if late is not None:
-            self._blobs.replace(late_name, late)
-        else:
-            self._blobs.delete(late_name)
+            self._blobs.replace(names.late_blob(hub, partition, first, through), late)
         if dead:
-            self._blobs.replace(dead_name, b"".join(msgspec.json.encode(letter) + b"\n" for letter in dead))
-        else:
-            self._blobs.delete(dead_name)
+            lines = b"".join(msgspec.json.encode(letter) + b"\n" for letter in dead)
+            self._blobs.replace(names.dead_letter_blob(hub, partition, first, through), lines)
         self._blobs.create(
             names.raw_blob(hub, partition, first),
             self.raw.encoded_from(first, self._series) or _no_readings(),

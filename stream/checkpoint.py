@@ -90,7 +90,7 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
     return b"".join(parts)
 
 
-def decode_checkpoint(data: bytes, *, max_devices: int, empty: OpenWindows) -> Checkpoint:
+def decode_checkpoint(data: bytes, *, max_devices: int, max_series: int, empty: OpenWindows) -> Checkpoint:
     """The state that was encoded, its windows put into `empty`. Raises BadInput if `data` is something else."""
     size = int.from_bytes(data[:4], "big")
     try:
@@ -123,6 +123,6 @@ def decode_checkpoint(data: bytes, *, max_devices: int, empty: OpenWindows) -> C
         archived=head.archived,
         append_us=head.append_us,
         counters=head.counters,
-        series=Series.restored(max_devices, head.devices, head.sensors, device_of, sensor_of),
+        series=Series.restored(max_devices, max_series, head.devices, head.sensors, device_of, sensor_of),
         windows=empty,
     )

@@ -15,6 +15,7 @@ class StreamConfig:
     max_ahead_s: float = 300.0
     idle_after_s: float = 300.0
     max_devices: int = 100_000
+    max_series: int = 200_000
     max_open_readings: int = 5_000_000
     batch_max_age_s: float = 0.25
     checkpoint_interval_s: float = 5.0

@@ -19,6 +19,8 @@ from models.errors import BadInput
 
 Int64 = npt.NDArray[np.int64]
 MAX_BODY_CHARS = 65_536
+MAX_REJECTED_PER_EVENT = 100
+"""Beyond it the rest of an event's bad items is set aside as one, with the event's text."""
 
 _events = msgspec.json.Decoder(Reading | list[Reading])
 _reading = msgspec.json.Decoder(Reading)
@@ -29,12 +31,22 @@ _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """In place of a body that the client library could not take out of its batch, and why."""
+
+    reason: str
+
+
+Body = bytes | Unreadable | None
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """Raw records of one partition, in offset order. append_us: broker append time, epoch microseconds."""
 
     offset: Int64
     append_us: Int64
-    body: Sequence[bytes | None]
+    body: Sequence[Body]
 
     def __len__(self) -> int:
         return len(self.body)
@@ -73,15 +85,19 @@ class Decoded:
         return len(self.device)
 
 
-def decode(bodies: Sequence[bytes | None]) -> Decoded:
+def decode(bodies: Sequence[Body]) -> Decoded:
     """Columns of all readings and flush markers in `bodies`; never raises on what devices send."""
     rejected: list[Rejected] = []
     places: dict[int, list[int]] = {}
     try:
-        events = list(map(_events.decode, bodies))  # type: ignore[arg-type]  # None is the TypeError below
+        events = list(map(_events.decode, bodies))  # type: ignore[arg-type]  # others: TypeError below
     except (*_UNDECODABLE, TypeError):
         events = []
         for event, body in enumerate(bodies):
+            if isinstance(body, Unreadable):
+                events.append([])
+                rejected.append(_reject(event, 0, b"", body.reason))
+                continue
             try:
                 events.append(_events.decode(body or b""))
             except _UNDECODABLE as error:
@@ -115,11 +131,20 @@ def _decode_items(
         items = [bytes(raw) for raw in _items.decode(body)] if body.lstrip()[:1] == b"[" else [body]
     except _UNDECODABLE:
         return [], [_reject(event, 0, body, f"expected JSON, got {len(body)} other bytes: {error}")]
+    more = last = 0
     for place, item in enumerate(items):
         try:
             kept.append((place, _decode_item(item)))
         except (*_UNDECODABLE, BadInput) as reason:
-            rejected.append(_reject(event, place, item, str(reason)))
+            if len(rejected) < MAX_REJECTED_PER_EVENT:
+                rejected.append(_reject(event, place, item, str(reason)))
+            else:
+                more += 1
+                last = place
+    if more:
+        rejected.append(
+            _reject(event, last, body, f"{more} more items of this event, up to this one, are no readings")
+        )
     return kept, rejected
 
 

@@ -68,10 +68,12 @@ class Partition:
         empty = OpenWindows(config.spec, lateness_us=config.lateness_us, idle_us=config.idle_us)
         try:
             blob = self._blobs.get(self._checkpoint_name)
-            stored = decode_checkpoint(blob.data, max_devices=config.max_devices, empty=empty)
+            stored = decode_checkpoint(
+                blob.data, max_devices=config.max_devices, max_series=config.max_series, empty=empty
+            )
             self._checkpoint_etag: str | None = blob.info.etag
         except NotFound:
-            stored = Checkpoint(0, 0, 0, 0, Counters(), Series(config.max_devices), empty)
+            stored = Checkpoint(0, 0, 0, 0, Counters(), Series(config.max_devices, config.max_series), empty)
             self._checkpoint_etag = None
         self._series, self._windows, self.counters = stored.series, stored.windows, stored.counters
         self._append_us = stored.append_us
@@ -121,6 +123,8 @@ class Partition:
         if silent_for_s > config.idle_after_s:
             self._windows.force_idle(self._append_us + round(silent_for_s * 1e6) - config.idle_us)
             self._note_closable()
+            # At once, before anything more is read: the batch must say after which offset this happened.
+            self._collect()
 
     def _take(self, chunk: Chunk, decoded: Decoded) -> None:
         """Rows of a chunk into windows and archive, split where an adopted batch closed windows by force."""
@@ -128,21 +132,29 @@ class Partition:
         marker = np.isnan(decoded.value)
         device = self._series.device_ids(decoded.device)
         ahead = ~marker & (decoded.ts_us > append_us + self._config.max_ahead_us)
-        unknown = device == UNKNOWN
-        refused = ahead | (unknown & ~marker)
+        new_device = device == UNKNOWN
+        series = self._series_of(device, decoded.sensor, ~(marker | ahead | new_device))
+        taken = marker | (series != UNKNOWN)
         room = self._config.max_open_readings - self._windows.readings
+        no_room = np.zeros(len(decoded), dtype=bool)
         if room < len(decoded):
-            taken_before = np.cumsum(~(refused | marker)) - 1
-            refused |= ~marker & (taken_before >= room)
-        for i in np.flatnonzero(refused).tolist():
-            self._refuse(decoded, i, int(offset[i]), int(append_us[i]), bool(ahead[i]), bool(unknown[i]))
-        keep = np.flatnonzero(~refused & ~unknown)
-        sensors = decoded.sensor
+            no_room = ~marker & taken & (np.cumsum(taken & ~marker) > room)
+        for i in np.flatnonzero(~taken | no_room).tolist():
+            reason = (
+                Reason.AHEAD_OF_CLOCK
+                if ahead[i]
+                else Reason.TOO_MANY_DEVICES
+                if new_device[i]
+                else Reason.TOO_MANY_READINGS
+                if no_room[i]
+                else Reason.TOO_MANY_SERIES
+            )
+            self._refuse(decoded, i, reason, int(offset[i]), int(append_us[i]))
+        keep = np.flatnonzero(taken & ~no_room & ~new_device)
         if len(keep) < len(decoded):
-            device, offset, append_us, marker = device[keep], offset[keep], append_us[keep], marker[keep]
-            sensors = [decoded.sensor[i] for i in keep.tolist()]
+            device, series = device[keep], series[keep]
+            offset, append_us, marker = offset[keep], append_us[keep], marker[keep]
         ts_us, value = decoded.ts_us[keep], decoded.value[keep]
-        series = self._series_of(device, sensors, marker)
         late = np.zeros(len(keep), dtype=bool)
         if len(keep) == 0:
             return
@@ -157,13 +169,14 @@ class Partition:
         self._keep_raw(series, ts_us, value, offset, marker, late)
 
     def _series_of(
-        self, device: npt.NDArray[np.int32], sensors: list[str], marker: npt.NDArray[np.bool_]
+        self, device: npt.NDArray[np.int32], sensors: list[str], wanted: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.int32]:
-        if not marker.any():
+        """Series number of each wanted row, UNKNOWN of the others and of new ones beyond the limit."""
+        if wanted.all():
             return self._series.series_ids(device, sensors)
         series = np.full(len(device), UNKNOWN, dtype=np.int32)
-        readings = np.flatnonzero(~marker)
-        series[readings] = self._series.series_ids(device[readings], [sensors[i] for i in readings.tolist()])
+        rows = np.flatnonzero(wanted)
+        series[rows] = self._series.series_ids(device[rows], [sensors[i] for i in rows.tolist()])
         return series
 
     def _keep_raw(
@@ -186,24 +199,19 @@ class Partition:
         self.counters.late += late_rows
         self.counters.readings += len(series) - late_rows
 
-    def _refuse(self, rows: Decoded, i: int, offset: int, append_us: int, ahead: bool, unknown: bool) -> None:
+    def _refuse(self, rows: Decoded, i: int, reason: Reason, offset: int, append_us: int) -> None:
         config = self._config
-        if ahead:
-            reason, detail = (
-                Reason.AHEAD_OF_CLOCK,
-                f"ts: expected at most {config.max_ahead_s:g} s after the event's arrival, "
-                f"got {(int(rows.ts_us[i]) - append_us) / 1e6:.3f} s after it: check the device's clock",
-            )
-        elif unknown:
-            reason, detail = (
-                Reason.TOO_MANY_DEVICES,
-                f"device: this partition already holds {config.max_devices} devices (setting max_devices)",
-            )
-        else:
-            reason, detail = (
-                Reason.TOO_MANY_READINGS,
-                f"open windows already hold {config.max_open_readings} readings (setting max_open_readings)",
-            )
+        beyond_s = (int(rows.ts_us[i]) - append_us) / 1e6
+        detail = {
+            Reason.AHEAD_OF_CLOCK: f"ts: expected at most {config.max_ahead_s:g} s after the event's arrival, "
+            f"got {beyond_s:.3f} s after it: check the device's clock",
+            Reason.TOO_MANY_DEVICES: f"this partition already knows {config.max_devices} devices "
+            "(setting max_devices)",
+            Reason.TOO_MANY_SERIES: f"this partition already knows {config.max_series} pairs of device and sensor "
+            "(setting max_series)",
+            Reason.TOO_MANY_READINGS: f"open windows already hold {config.max_open_readings} readings "
+            "(setting max_open_readings)",
+        }[reason]
         body = {
             "device": rows.device[i],
             "sensor": rows.sensor[i],

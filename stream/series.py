@@ -13,10 +13,11 @@ UNKNOWN = -1
 
 
 class Series:
-    """Numbers devices and series from 0 in order of appearance, up to `max_devices` devices."""
+    """Numbers devices and series from 0 in order of appearance, up to `max_devices` and `max_series` of them."""
 
-    def __init__(self, max_devices: int) -> None:
+    def __init__(self, max_devices: int, max_series: int) -> None:
         self.max_devices = max_devices
+        self.max_series = max_series
         self.devices: list[str] = []
         self.sensors: list[str] = []
         self._device_ids: dict[str, int] = {}
@@ -29,10 +30,16 @@ class Series:
 
     @classmethod
     def restored(
-        cls, max_devices: int, devices: Sequence[str], sensors: Sequence[str], device_of: Int32, sensor_of: Int32
+        cls,
+        max_devices: int,
+        max_series: int,
+        devices: Sequence[str],
+        sensors: Sequence[str],
+        device_of: Int32,
+        sensor_of: Int32,
     ) -> "Series":
         """The numbering that gave these names and numbers."""
-        series = cls(max_devices)
+        series = cls(max_devices, max_series)
         series.devices, series.sensors = list(devices), list(sensors)
         series._device_ids = {name: i for i, name in enumerate(series.devices)}
         series._sensor_ids = {name: i for i, name in enumerate(series.sensors)}
@@ -50,7 +57,7 @@ class Series:
         return ids
 
     def series_ids(self, device: Int32, sensors: Sequence[str]) -> Int32:
-        """Number of each (device number, sensor) pair."""
+        """Number of each (device number, sensor) pair; UNKNOWN for a new one beyond `max_series`."""
         sensor = np.fromiter(map(self._sensor_ids.get, sensors, repeat(UNKNOWN)), dtype=np.int64, count=len(sensors))
         keys = (sensor << 32 | device).tolist()
         ids = np.fromiter(map(self._series_ids.get, keys, repeat(UNKNOWN)), dtype=np.int32, count=len(keys))
@@ -87,6 +94,8 @@ class Series:
         return number
 
     def _series_id(self, device: int, name: str) -> int:
+        if self._count >= self.max_series:
+            return self._series_ids.get(self._sensor_ids.get(name, UNKNOWN) << 32 | device, UNKNOWN)
         sensor = self._sensor_ids.get(name)
         if sensor is None:
             sensor = self._sensor_ids[name] = len(self.sensors)

@@ -9,6 +9,7 @@ Faust's own aiokafka transport, from which everything else is inherited:
 """
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from stream.decode import Chunk
+from stream.decode import Chunk, Unreadable
 
 SCHEME = "chunks"
 
@@ -41,17 +42,97 @@ class PositionKeeper(Protocol):
 
 
 class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust has no type stubs
-    """Hands out aiokafka's own records instead of wrapping each in a ConsumerRecord, a third of the cost of reading.
+    """Reads without wrapping each record in a ConsumerRecord, and past batches that cannot be read.
 
-    What is fetched already is told so; what arrives during the call comes wrapped: both have what is used here.
+    The first saves a third of the cost of reading: what is fetched already is handed out as it is, what arrives
+    during the call comes wrapped, and both have what is used here. The second keeps one batch with rubbish in it
+    (the broker checks no more than its checksum) from stopping the worker for ever: its offsets come as Unreadable.
     """
 
-    async def _fetch_records(self, consumer: Any, active_partitions: Any, **options: Any) -> Any:
-        for result in consumer._fetcher._records.values():  # noqa: SLF001  # aiokafka offers no public way to it
-            records = getattr(result, "_partition_records", None)
-            if records is not None:
-                records._consumer_record = _as_it_is  # noqa: SLF001  # as above
-        return await super()._fetch_records(consumer, active_partitions, **options)
+    # ruff: noqa: SLF001  # aiokafka offers no public way to its buffers, Faust none to its consumer
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._unreadable: dict[Any, tuple[int, str]] = {}
+        """By partition: the offset that cannot be read, and why."""
+
+    async def _fetch_records(
+        self, consumer: Any, active_partitions: Any, timeout: float | None = None, max_records: int | None = None
+    ) -> Any:
+        fetcher = consumer._fetcher
+        for tp in list(self._unreadable):
+            records = await self._up_to_unreadable(consumer, tp)
+            if records:
+                return {tp: records}
+        active = set(active_partitions or consumer.assignment()) - set(self._unreadable)
+        if not active:
+            return {}
+        for result in fetcher._records.values():
+            buffered = getattr(result, "_partition_records", None)
+            if buffered is not None:
+                buffered._consumer_record = _as_it_is
+        before = _positions(consumer, active)
+        try:
+            return await super()._fetch_records(consumer, active, timeout=timeout, max_records=max_records)
+        except Exception as error:
+            if not self._note_unreadable(fetcher, error):
+                raise
+            # What was taken from other partitions before the error is lost with it: read it again.
+            for tp, position in _positions(consumer, active).items():
+                if tp in before and position != before[tp]:
+                    consumer.seek(tp, before[tp])
+            return {}
+
+    def _note_unreadable(self, fetcher: Any, error: Exception) -> bool:
+        """Find the partition whose records could not be unpacked; false if the error is another one."""
+        for tp, result in list(fetcher._records.items()):
+            buffered = getattr(result, "_partition_records", None)
+            unpacking = getattr(buffered, "_records_iterator", None)
+            if buffered is not None and unpacking is not None and unpacking.gi_frame is None:
+                reason = f"the batch cannot be read: {type(error).__name__}: {error}"
+                self._unreadable[tp] = (buffered.next_fetch_offset, reason)
+                # The position has not moved: what stands before the bad offset is fetched again.
+                del fetcher._records[tp]
+                fetcher._notify(fetcher._wait_consume_future)
+                return True
+        return False
+
+    async def _up_to_unreadable(self, consumer: Any, tp: Any) -> list[Any]:
+        """What stands before the bad offset, or in its turn the offset itself."""
+        if tp not in consumer.assignment():
+            del self._unreadable[tp]
+            return []
+        offset, reason = self._unreadable[tp]
+        position = await consumer.position(tp)
+        if position < offset:
+            found = await super()._fetch_records(consumer, {tp}, timeout=0.5, max_records=offset - position)
+            return list(found.get(tp, []))
+        del self._unreadable[tp]
+        if position > offset:
+            return []
+        self.log.warning("%s, offset %d: %s", tp, offset, reason)
+        consumer.seek(tp, offset + 1)
+        return [_UnreadableRecord(offset, Unreadable(reason))]
+
+
+@dataclass(frozen=True, slots=True)
+class _UnreadableRecord:
+    """Stands in for a record; its time says nothing and closes nothing."""
+
+    offset: int
+    value: Unreadable
+    timestamp: int = 0
+    timestamp_type: int = 1
+
+
+def _positions(consumer: Any, partitions: set[Any]) -> dict[Any, int]:
+    """The next offset to read of each partition that has one."""
+    subscription = consumer._subscription.subscription
+    assignment = subscription.assignment if subscription else None
+    if assignment is None:
+        return {}
+    states = {tp: assignment.state_value(tp) for tp in partitions if tp in assignment.tps}
+    return {tp: state.position for tp, state in states.items() if state.has_valid_position}
 
 
 def _as_it_is(tp: TP, record: Any) -> Any:
@@ -133,7 +214,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # faust has no type stub
             return False
         try:
             await self._thread.call_thread(
-                self._thread._ensure_consumer().commit,  # noqa: SLF001  # Faust offers no public way to it
+                self._thread._ensure_consumer().commit,
                 {kafka_partition(tp): OffsetAndMetadata(offset, "") for tp, offset in moved.items()},
             )
         except Exception as error:

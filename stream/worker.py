@@ -142,8 +142,8 @@ class PartitionWorker:
         if tail is not None and tail.polled_at > self._restored_at and tail.end_offset < self.partition.next_offset:
             raise ConfigurationError(
                 f"{self.tp}: the checkpoint says {self.partition.next_offset} events were read, but the log ends at "
-                f"{tail.end_offset}: the hub was recreated under a kept checkpoint. Remove both (on a laptop: "
-                "penstock down --wipe) or neither."
+                f"{tail.end_offset}: the hub was recreated under a kept checkpoint, or its log was cut (what was cut "
+                "lies beside it as *.cut-*). Restore the log, or give up both (on a laptop: penstock down --wipe)."
             )
         frozen = now - self._last_tick > _WATCH_GAP_S
         self._last_tick = now

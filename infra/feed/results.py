@@ -114,7 +114,7 @@ class Results:
         offsets = [np.empty(0, dtype=np.int64)]
         for start, through in self._segments(partition, first, last):
             try:
-                late = decode_readings(self._blobs.get(names.late_blob(self.hub, partition, start)).data)
+                late = decode_readings(self._blobs.get(names.late_blob(self.hub, partition, start, through)).data)
             except NotFound:
                 continue
             offsets.append(late.offset[(late.offset >= first) & (late.offset <= min(last, through))])
@@ -124,7 +124,7 @@ class Results:
         """Items set aside from events in [first, last], in log order."""
         for start, through in self._segments(partition, first, last):
             try:
-                lines = self._blobs.get(names.dead_letter_blob(self.hub, partition, start)).data.splitlines()
+                lines = self._blobs.get(names.dead_letter_blob(self.hub, partition, start, through)).data.splitlines()
             except NotFound:
                 continue
             for line in lines:
@@ -140,13 +140,13 @@ class Results:
             {int(info.name.removeprefix(prefix).split("/", 1)[0]) for info in self._blobs.list(prefix)}
         ):
             for start, through in reversed(list(self._segments(partition, 0, everything))):
-                yield from self._late(partition, start)
+                yield from self._late(partition, start, through)
                 for letter in self.dead_letters(partition, start, through):
                     yield SetAside(letter.reason, partition, letter.offset, letter.item, letter.detail, letter.body)
 
-    def _late(self, partition: int, start: int) -> Iterator[SetAside]:
+    def _late(self, partition: int, start: int, through: int) -> Iterator[SetAside]:
         try:
-            late = decode_readings(self._blobs.get(names.late_blob(self.hub, partition, start)).data)
+            late = decode_readings(self._blobs.get(names.late_blob(self.hub, partition, start, through)).data)
         except NotFound:
             return
         columns = (late.device, late.sensor, late.ts_us.tolist(), late.value.tolist(), late.offset.tolist())

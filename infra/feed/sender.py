@@ -1,6 +1,7 @@
 """Sends events over the Kafka protocol: to the local hub in plain text, to Event Hubs with its connection string."""
 
 import asyncio
+import contextlib
 import ssl
 import time
 from types import TracebackType
@@ -14,6 +15,9 @@ from models.errors import TryLater
 
 # Event Hubs takes 1 MB a request.
 _MAX_REQUEST_BYTES = 1_000_000
+
+
+_STOP_S = 10.0
 
 
 class Sender:
@@ -55,7 +59,9 @@ class Sender:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._producer.stop()
+        # What is queued goes out first; but a hub that is gone must not hold us up for as long as a send may take.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._producer.stop(), _STOP_S)
 
     async def send(self, device: str, body: bytes) -> "asyncio.Future[tuple[int, int]]":
         """Queue an event; the result is (partition, offset) once the hub has stored it.

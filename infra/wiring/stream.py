@@ -28,6 +28,7 @@ def stream_config(settings: Settings) -> StreamConfig:
         max_ahead_s=settings.max_ahead_s,
         idle_after_s=settings.idle_after_s,
         max_devices=settings.max_devices,
+        max_series=settings.max_series,
         max_open_readings=settings.max_open_readings,
         batch_max_age_s=settings.batch_max_age_s,
         checkpoint_interval_s=settings.checkpoint_interval_s,

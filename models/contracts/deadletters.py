@@ -13,7 +13,9 @@ class Reason(StrEnum):
     AHEAD_OF_CLOCK = "ahead-of-clock"
     """`ts` lies more than `max_ahead` beyond the event's broker append time."""
     TOO_MANY_DEVICES = "too-many-devices"
-    """A device new to a worker that already holds as many as it may."""
+    """A device new to a partition that already knows as many as it may."""
+    TOO_MANY_SERIES = "too-many-series"
+    """A (device, sensor) pair new to a partition that already knows as many as it may."""
     TOO_MANY_READINGS = "too-many-readings"
     """The partition's open windows already hold as many readings as they may."""
 

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -16,6 +17,9 @@ from typing import Any
 
 import aiokafka
 import numpy as np
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.produce import ProduceRequest
+from crc32c import crc32c
 
 from infra.azure.blobs import AzureBlobs
 from models import names
@@ -204,3 +208,25 @@ def wait_until_stored(
 def end_offsets(bootstrap: str, hub: str) -> dict[int, int]:
     """Events per partition."""
     return {number: len(chunk) for number, chunk in asyncio.run(_read_log(bootstrap, hub)).items()}
+
+
+def produce_rubbish_batch(bootstrap: str, hub: str, partition: int, payload: bytes, attributes: int) -> None:
+    """Send a record batch with a right checksum and three records that are not there; `attributes` names a codec."""
+
+    async def send() -> None:
+        now_ms, records = round(time.time() * 1000), 3
+        checked = struct.pack(">hiqqqhii", attributes, records - 1, now_ms, now_ms, -1, -1, -1, records) + payload
+        body = struct.pack(">ibI", 0, 2, crc32c(checked)) + checked
+        batch = struct.pack(">qi", 0, len(body)) + body
+        request = ProduceRequest(
+            transactional_id=None, required_acks=-1, timeout=10_000, topics=[(hub, [(partition, batch)])]
+        )
+        client = AIOKafkaClient(bootstrap_servers=bootstrap)
+        await client.bootstrap()
+        try:
+            answer = await client.send(next(iter(client.cluster.brokers())).nodeId, request)
+            assert answer.topics[0][1][0][1] == 0, answer
+        finally:
+            await client.close()
+
+    asyncio.run(send())

@@ -1,5 +1,6 @@
 """Real Faust workers on the real hub and Azurite, killed, frozen and outnumbered."""
 
+import json
 import shutil
 import signal
 import time
@@ -19,6 +20,7 @@ from tests.integration.streaming import (
     end_offsets,
     expected_windows,
     produce,
+    produce_rubbish_batch,
     stored_windows,
     wait_until_stored,
 )
@@ -135,6 +137,28 @@ def test_what_is_no_reading_is_set_aside_and_counted_and_the_worker_goes_on(
     assert status["totals"]["dead_lettered"] == len(garbage)
     assert status["totals"]["lag"] == 0
     assert workers[0].get("health") == {"healthy": True, "problems": []}
+
+
+def test_batches_that_cannot_be_unpacked_are_set_aside_and_what_stands_around_them_is_read(
+    workers: list[StreamWorker], hub: RunningHub, hub_name: str
+) -> None:
+    [worker] = workers
+    wait_for_partitions([worker], {4})
+    readings = [
+        (f"d{i}", json.dumps({"device": f"d{i}", "sensor": "s", "ts": 1.6e9, "value": 1.0}).encode())
+        for i in range(8)
+    ]
+    produce(hub.bootstrap, hub_name, readings)
+    for payload, codec in ((b"\x1f\x8bgarbage" * 20, 1), (b"\x02" * 50, 0), (b"garbage" * 20, 3)):
+        for partition in range(4):
+            produce_rubbish_batch(hub.bootstrap, hub_name, partition, payload, codec)
+        produce(hub.bootstrap, hub_name, readings)
+    rubbish = 3 * 4 * 3
+    deadline = time.monotonic() + 40
+    while (totals := worker.get("status")["totals"])["events"] < 4 * 8 + rubbish and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert (totals["readings"], totals["dead_lettered"]) == (4 * 8, rubbish)
+    assert worker.process.poll() is None
 
 
 def test_results_that_storage_forgot_are_made_again_although_nothing_more_is_read(

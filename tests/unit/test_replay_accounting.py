@@ -83,19 +83,19 @@ class Store:
         self.blobs.create(
             names.raw_blob("readings", 0, first), encode_readings(none), metadata={"through": str(through)}
         )
-        self.leftovers(first, late, dead)
+        self.leftovers(first, through, late, dead)
 
-    def leftovers(self, first: int, late: list[int], dead: list[int]) -> None:
+    def leftovers(self, first: int, through: int, late: list[int], dead: list[int]) -> None:
         if late:
             table = readings(*[("d0", "s", 0, 0.0)] * len(late), offsets=late)
-            self.blobs.replace(names.late_blob("readings", 0, first), encode_readings(table))
+            self.blobs.replace(names.late_blob("readings", 0, first, through), encode_readings(table))
         letters = [
             DeadLetter(hub="readings", partition=0, offset=o, item=0, reason=Reason.MALFORMED, detail="", body="")
             for o in dead
         ]
         lines = b"".join(msgspec.json.encode(letter) + b"\n" for letter in letters)
         if dead:
-            self.blobs.replace(names.dead_letter_blob("readings", 0, first), lines)
+            self.blobs.replace(names.dead_letter_blob("readings", 0, first, through), lines)
 
     def checkpoint(self, offset: int, next_seq: int) -> None:
         metadata = {"offset": str(offset), "next_seq": str(next_seq)}
@@ -195,7 +195,7 @@ def test_only_what_this_replay_sent_is_counted() -> None:
 def test_late_readings_of_an_unfinished_archive_attempt_are_not_counted() -> None:
     store = Store()
     store.segment(0, 3, late=[2, 3, 5], dead=[])  # 5 lies beyond the segment: left from a longer attempt
-    store.leftovers(8, late=[8], dead=[8])  # no segment: never finished
+    store.leftovers(8, 17, late=[8], dead=[8])  # no segment: never finished
     report = account(store.results, sent(2, 5, 8, count=3))
     assert (report.late, report.dead_lettered) == (1, 0)
 
@@ -254,6 +254,6 @@ def test_what_was_set_aside_is_listed_with_its_reason_and_place_latest_segments_
     stored = Store()
     stored.segment(0, 9, late=[3], dead=[5])
     stored.segment(10, 19, late=[], dead=[11])
-    stored.leftovers(20, late=[25], dead=[])
+    stored.leftovers(20, 29, late=[25], dead=[])
     found = [(each.reason, each.offset) for each in stored.results.set_aside()]
     assert found == [("malformed", 11), ("late", 3), ("malformed", 5)]

@@ -18,7 +18,7 @@ def open_windows(spec: WindowSpec) -> OpenWindows:
 
 
 def some_state() -> Checkpoint:
-    series, windows = Series(10), open_windows(HOPPING)
+    series, windows = Series(10, 20), open_windows(HOPPING)
     device = series.device_ids(["a", "b", "a", "Ω"])
     numbers = series.series_ids(device, ["t", "t", "u", "t"])
     ts_us = np.array([100, 5_000, 104, 4_000_000], dtype=np.int64) * S
@@ -28,7 +28,7 @@ def some_state() -> Checkpoint:
 
 def test_what_was_stored_comes_back_and_goes_on_as_before() -> None:
     before = some_state()
-    after = decode_checkpoint(encode_checkpoint(before), max_devices=10, empty=open_windows(HOPPING))
+    after = decode_checkpoint(encode_checkpoint(before), max_devices=10, max_series=20, empty=open_windows(HOPPING))
     assert (after.offset, after.next_seq, after.archived, after.append_us) == (17, 3, 16, 9_000 * S)
     assert after.counters == before.counters
     assert (after.series.devices, after.series.sensors) == (before.series.devices, before.series.sensors)
@@ -50,16 +50,23 @@ def test_what_was_stored_comes_back_and_goes_on_as_before() -> None:
 
 
 def test_an_empty_state_can_be_stored() -> None:
-    empty = Checkpoint(0, 0, 0, 0, Counters(), Series(10), open_windows(HOPPING))
-    assert decode_checkpoint(encode_checkpoint(empty), max_devices=10, empty=open_windows(HOPPING)).offset == 0
+    empty = Checkpoint(0, 0, 0, 0, Counters(), Series(10, 20), open_windows(HOPPING))
+    assert (
+        decode_checkpoint(encode_checkpoint(empty), max_devices=10, max_series=20, empty=open_windows(HOPPING)).offset
+        == 0
+    )
 
 
 def test_a_checkpoint_of_other_windows_is_refused() -> None:
     with pytest.raises(BadInput, match="expected version 1 of tumbling-60s, got 1 of hopping-30s-10s"):
-        decode_checkpoint(encode_checkpoint(some_state()), max_devices=10, empty=open_windows(WindowSpec(60, 60)))
+        decode_checkpoint(
+            encode_checkpoint(some_state()), max_devices=10, max_series=20, empty=open_windows(WindowSpec(60, 60))
+        )
 
 
 @pytest.mark.parametrize("cut", [0, 3, 50, -1])
 def test_a_cut_blob_is_refused(cut: int) -> None:
     with pytest.raises(BadInput):
-        decode_checkpoint(encode_checkpoint(some_state())[:cut], max_devices=10, empty=open_windows(HOPPING))
+        decode_checkpoint(
+            encode_checkpoint(some_state())[:cut], max_devices=10, max_series=20, empty=open_windows(HOPPING)
+        )

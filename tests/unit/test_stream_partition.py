@@ -16,7 +16,7 @@ from models.ports import Blob, BlobInfo
 from models.tables import decode_batch, decode_readings
 from models.windowspec import WindowSpec
 from stream.config import StreamConfig
-from stream.decode import Chunk
+from stream.decode import Chunk, Unreadable
 from stream.partition import Partition, StorageRewound
 from tests.fakes import FakeBlobs, FakeClock, FakeQueue
 
@@ -108,19 +108,36 @@ def windows_in(blobs: FakeBlobs, spec: WindowSpec) -> list[tuple[object, ...]]:
     return sorted(found)
 
 
-def archived(blobs: FakeBlobs, prefix: str) -> list[tuple[object, ...]]:
-    rows: list[tuple[object, ...]] = []
-    for info in blobs.list(prefix):
-        r = decode_readings(blobs.get(info.name).data)
-        rows += zip(r.offset.tolist(), r.device, r.sensor, r.ts_us.tolist(), r.value.tolist(), strict=True)
-    return rows
+def segments(blobs: FakeBlobs) -> list[tuple[int, int]]:
+    """First and last offset of each complete archive segment."""
+    return [
+        (int(info.name.rsplit("/", 1)[1].removesuffix(".parquet")), int(info.metadata["through"]))
+        for info in blobs.list(names.raw_prefix(HUB))
+    ]
+
+
+def rows_of(blobs: FakeBlobs, name: str) -> list[tuple[object, ...]]:
+    if blobs.head(name) is None:
+        return []
+    r = decode_readings(blobs.get(name).data)
+    return list(zip(r.offset.tolist(), r.device, r.sensor, r.ts_us.tolist(), r.value.tolist(), strict=True))
+
+
+def raw_readings(blobs: FakeBlobs) -> list[tuple[object, ...]]:
+    return [row for first, _ in segments(blobs) for row in rows_of(blobs, names.raw_blob(HUB, 0, first))]
+
+
+def late_readings(blobs: FakeBlobs) -> list[tuple[object, ...]]:
+    return [row for segment in segments(blobs) for row in rows_of(blobs, names.late_blob(HUB, 0, *segment))]
 
 
 def dead_letters(blobs: FakeBlobs) -> list[DeadLetter]:
+    found = [names.dead_letter_blob(HUB, 0, *segment) for segment in segments(blobs)]
     return [
         msgspec.json.decode(line, type=DeadLetter)
-        for info in blobs.list(names.dead_letter_prefix(HUB))
-        for line in blobs.get(info.name).data.splitlines()
+        for name in found
+        if blobs.head(name) is not None
+        for line in blobs.get(name).data.splitlines()
     ]
 
 
@@ -161,8 +178,8 @@ def undisturbed(log: Log, settings: StreamConfig) -> FakeBlobs:
 
 def assert_same_results(blobs: FakeBlobs, expected: FakeBlobs, spec: WindowSpec) -> None:
     assert windows_in(blobs, spec) == windows_in(expected, spec)
-    for prefix in (names.raw_prefix(HUB), names.late_prefix(HUB)):
-        assert archived(blobs, prefix) == archived(expected, prefix)
+    assert raw_readings(blobs) == raw_readings(expected)
+    assert late_readings(blobs) == late_readings(expected)
     assert dead_letters(blobs) == dead_letters(expected)
 
 
@@ -228,7 +245,7 @@ def test_two_workers_on_one_partition_write_every_window_once(seed: int) -> None
             finish(part, log)
     expected = undisturbed(log, settings)
     assert windows_in(blobs, settings.spec) == windows_in(expected, settings.spec)
-    assert archived(blobs, names.raw_prefix(HUB)) == archived(expected, names.raw_prefix(HUB))
+    assert raw_readings(blobs) == raw_readings(expected)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -273,7 +290,7 @@ def test_a_window_closed_for_idleness_by_the_wall_clock_stays_closed_in_the_next
     second_life = partition(blobs, config())
     finish(second_life, log)
     assert [row[:4] for row in windows_in(blobs, SPECS[0])] == [("a", "temp", 60_000_000, 1)]
-    assert [row[0] for row in archived(blobs, names.late_prefix(HUB))] == [1]
+    assert [row[0] for row in late_readings(blobs)] == [1]
 
 
 def test_a_quiet_partition_closes_nothing_before_idle_after() -> None:
@@ -327,6 +344,35 @@ def test_devices_beyond_the_limit_are_set_aside_and_known_ones_go_on() -> None:
     assert part.status()["open_readings"] == 4
 
 
+def test_sensors_beyond_the_limit_are_set_aside_and_known_ones_go_on() -> None:
+    log, blobs = Log(), FakeBlobs()
+    log.add(*(reading("d", 100.0, sensor=f"s{i}") for i in range(5)), reading("d", 101.0, sensor="s1"), at=10_000.0)
+    log.add(reading("d", 102.0, sensor="s4"), reading("d", 103.0, sensor="s0"))
+    part = partition(blobs, config(max_series=3))
+    finish(part, log)
+    assert [letter.reason for letter in dead_letters(blobs)] == [Reason.TOO_MANY_SERIES] * 3
+    assert part.status()["open_readings"] == 5
+
+
+def test_an_event_of_nothing_but_rubbish_is_set_aside_in_a_few_letters() -> None:
+    log, blobs = Log(), FakeBlobs()
+    log.add(*[1] * 5_000, at=10_000.0)
+    finish(partition(blobs, config()), log)
+    letters = dead_letters(blobs)
+    assert len(letters) == 101
+    assert "4900 more items" in letters[-1].detail
+
+
+def test_an_event_that_could_not_be_read_is_set_aside_with_its_reason() -> None:
+    log, blobs = Log(), FakeBlobs()
+    log.add(reading("a", 100.0), at=10_000.0)
+    part = partition(blobs, config())
+    part.process(log.chunk(0, 1))
+    part.process(Chunk(np.array([1]), np.array([10_000_000_000]), [Unreadable("not gzip")]))
+    part.checkpoint()
+    assert [(letter.offset, letter.detail) for letter in dead_letters(blobs)] == [(1, "not gzip")]
+
+
 def test_readings_beyond_the_limit_are_set_aside_until_windows_close() -> None:
     log, blobs = Log(), FakeBlobs()
     log.add(*(reading("a", 100.0 + i) for i in range(5)), at=10_000.0)
@@ -352,7 +398,7 @@ def test_every_reading_is_in_a_window_or_late_or_a_duplicate_or_set_aside() -> N
         windows = windows_in(blobs, SPECS[0])
         counted = sum(int(str(row[3])) + int(str(row[4])) for row in windows)
         assert sent == counted + part.counters.late + part.counters.dead_lettered + part.status()["open_readings"]
-        assert part.counters.late == len(archived(blobs, names.late_prefix(HUB)))
+        assert part.counters.late == len(late_readings(blobs))
         assert part.counters.dead_lettered == len(dead_letters(blobs))
 
 
