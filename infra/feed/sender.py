@@ -15,8 +15,6 @@ from models.errors import TryLater
 
 # Event Hubs takes 1 MB a request.
 _MAX_REQUEST_BYTES = 1_000_000
-
-
 _STOP_S = 10.0
 
 

@@ -50,7 +50,7 @@ def workers(tmp_path: Path, hub: RunningHub, hub_name: str, azurite: RunningAzur
             worker.stop()
 
 
-def wait_for_partitions(workers: list[StreamWorker], counts: set[int], timeout_s: float = 40) -> None:
+def wait_for_partitions(workers: list[StreamWorker], counts: set[int], timeout_s: float = 90) -> None:
     """Until the four partitions are spread over the workers so."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
