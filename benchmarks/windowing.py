@@ -30,7 +30,7 @@ _CHUNK_EVENTS = {"single": 5000, "packed": 100}
 def run(folder: Path, *, quick: bool = False) -> Report:
     """Measure and compare; one repetition of a tenth of the readings with `quick`."""
     repetitions = 1 if quick else 3
-    load = Load(devices=200, sensors=5, ticks=240 if quick else 1440)
+    load = Load(devices=200, sensors=5, ticks=240 if quick else 4000, step_us=1_000_000 if quick else 90_000)
     small = Load(devices=_FAUST_DEVICES, sensors=5, ticks=240 if quick else 1440)
     figures: list[Figure] = []
     failures: list[str] = []

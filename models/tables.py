@@ -248,6 +248,12 @@ def decode_readings(data: bytes) -> Readings:
         raise BadInput(f"readings: column {missing} is missing") from missing
 
 
+def warm_up() -> None:
+    """Load what encoding needs, so that the first file does not wait for it."""
+    nothing = Coded.of([""])
+    encode_coded_readings(nothing, nothing, np.zeros(1, dtype=np.int64), np.zeros(1), np.zeros(1, dtype=np.int64))
+
+
 def _text(values: list[str]) -> "pa.Array":
     import pyarrow as pa
 

@@ -12,6 +12,7 @@ from infra.azure.queues import AzureQueue
 from infra.clock import SystemClock
 from infra.settings import Settings
 from models import names
+from models.tables import warm_up
 from stream.app import create_app
 from stream.config import StreamConfig
 
@@ -92,6 +93,7 @@ def main() -> None:
     logging.getLogger("azure").setLevel(logging.WARNING)
     app = build(Settings())
     _suit_memory_to_columns()
+    warm_up()
     worker = faust.Worker(app, loglevel="INFO", redirect_stdouts=False, logfile=None)
     worker.execute_from_commandline()
 
