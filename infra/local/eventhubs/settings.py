@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from .namespace import Namespace
+
 FsyncPolicy = Literal["none", "interval", "group"]
 
 
@@ -59,5 +61,6 @@ class HubSettings:
     """Per topic, as the Standard tier allows."""
     max_frame_bytes: int = 32 * 1024 * 1024
     max_fetch_bytes: int = 16 * 1024 * 1024
+    namespace: Namespace = field(default_factory=Namespace)
     log: LogSettings = LogSettings()
     groups: GroupSettings = GroupSettings()
