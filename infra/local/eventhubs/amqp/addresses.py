@@ -29,6 +29,11 @@ class SendTo:
     hub: str
     partition: int | None
 
+    @property
+    def path(self) -> str:
+        """What a token must cover."""
+        return self.hub if self.partition is None else f"{self.hub}/Partitions/{self.partition}"
+
 
 @dataclass(frozen=True, slots=True)
 class ReceiveFrom:
@@ -37,6 +42,11 @@ class ReceiveFrom:
     hub: str
     group: str
     partition: int
+
+    @property
+    def path(self) -> str:
+        """What a token must cover."""
+        return f"{self.hub}/ConsumerGroups/{self.group}/Partitions/{self.partition}"
 
 
 @dataclass(frozen=True, slots=True)

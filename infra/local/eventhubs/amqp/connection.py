@@ -226,7 +226,11 @@ class Connection:
         if now - self._last_received > 2 * self.endpoint.idle_timeout_s:
             self.close(ConnectionFailed(CONNECTION_FORCED, "nothing was received for the idle time-out"))
             return
-        if self._state is _State.OPEN and self._heartbeat_s is not None and now - self._last_sent >= self._heartbeat_s / 2:
+        if (
+            self._state is _State.OPEN
+            and self._heartbeat_s is not None
+            and now - self._last_sent >= self._heartbeat_s / 2
+        ):
             self.write(EMPTY_FRAME)
             self._last_sent = now
         for session in self._sessions.values():

@@ -62,7 +62,7 @@ class Consumer(OutboundLink):
 
     def access_refusal(self) -> LinkRefused | None:
         """Whether the client may receive."""
-        reason = self.session.connection.access.refusal(self._source.hub, "listen")
+        reason = self.session.connection.access.refusal(self._source.path, "listen")
         return None if reason is None else LinkRefused(UNAUTHORIZED, reason)
 
     def begin(self) -> None:

@@ -108,6 +108,7 @@ class Link(abc.ABC):
         """The server's attach."""
         return _reply(self.attach, encode(ULong(self.session.connection.endpoint.max_message_bytes)))
 
+    @abc.abstractmethod
     def begin(self) -> None:
         """The server's attach is sent: the link is there."""
 
@@ -115,14 +116,14 @@ class Link(abc.ABC):
     def on_flow(self, flow: Performative) -> None:
         """The client tells the link's state."""
 
-    def wake(self) -> None:
+    def wake(self) -> None:  # noqa: B027  # only links that send have something to do
         """The session's window may have opened."""
 
     def access_refusal(self) -> LinkRefused | None:
         """Why the link must not go on, or None."""
         return None
 
-    def abandon(self) -> None:
+    def abandon(self) -> None:  # noqa: B027  # most links hold nothing
         """The link is gone: free what it holds. May be called again."""
 
     def disconnect(self, error: LinkRefused) -> None:
@@ -140,7 +141,7 @@ class Delivery(NamedTuple):
 
 
 class InboundLink(Link):
-    """The client sends. Credit is given anew before it runs out, for a delivery is held no longer than it takes to store."""
+    """The client sends. Its credit is renewed before it runs out: a delivery is stored as soon as it is whole."""
 
     def __init__(self, session: Session, attach: Attach) -> None:
         super().__init__(session, attach)
@@ -234,6 +235,9 @@ class OutboundLink(Link):
         self._draining = False
         self._settled = attach.settle_mode != _SETTLED_MODE_UNSETTLED
 
+    def begin(self) -> None:
+        """Wait for the client's credit."""
+
     def on_flow(self, flow: Performative) -> None:
         """Note the client's credit."""
         count, credit = flow.field(5, int), flow.field(6, int)
@@ -246,9 +250,7 @@ class OutboundLink(Link):
         self.wake()
 
     def _send_flow(self) -> None:
-        self.session.send_flow(
-            UInt(self.handle), UInt(self._delivery_count), UInt(self.credit), None, self._draining
-        )
+        self.session.send_flow(UInt(self.handle), UInt(self._delivery_count), UInt(self.credit), None, self._draining)
 
     def finish_drain(self) -> None:
         """There is nothing more to send: give back the credit if the client asked for that."""

@@ -72,7 +72,8 @@ def _annotations(message: Message) -> tuple[bytes | None, list[bytes]]:
     if raw is None:
         return None, []
     items = raw_items(raw)
-    key, own = None, []
+    key: bytes | None = None
+    own: list[bytes] = []
     for name, value in zip(items[::2], items[1::2], strict=False):
         annotation = decode_whole(name)
         if annotation == _PARTITION_KEY:

@@ -35,7 +35,7 @@ def open_link(session: Session, attach: Attach) -> Link:
 
 def _sender(session: Session, attach: Attach) -> Link:
     target = send_target(attach.address)
-    _authorize(session, target.hub, "send")
+    _authorize(session, target.path, "send")
     hub = session.connection.endpoint.hub
     hub.partition(target.hub, target.partition or 0)
     return Publisher(session, attach, target)
@@ -43,7 +43,7 @@ def _sender(session: Session, attach: Attach) -> Link:
 
 def _receiver(session: Session, attach: Attach) -> Link:
     source = receive_source(attach.address)
-    _authorize(session, source.hub, "listen")
+    _authorize(session, source.path, "listen")
     hub = session.connection.endpoint.hub
     hub.partition(source.hub, source.partition)
     if not hub.settings.namespace.has_consumer_group(source.hub, source.group):
@@ -51,7 +51,7 @@ def _receiver(session: Session, attach: Attach) -> Link:
     return Consumer(session, attach, source, start_of(source_filter(attach.source)))
 
 
-def _authorize(session: Session, hub: str, right: Right) -> None:
-    reason = session.connection.access.refusal(hub, right)
+def _authorize(session: Session, path: str, right: Right) -> None:
+    reason = session.connection.access.refusal(path, right)
     if reason is not None:
         raise LinkRefused(UNAUTHORIZED, reason)

@@ -37,8 +37,8 @@ class Owners:
             raise LinkRefused(
                 LINK_STOLEN,
                 f"At least one receiver for the endpoint is created with epoch of '{owner.epoch}', and so a receiver "
-                f"with {'no epoch' if receiver.epoch is None else f'epoch {receiver.epoch!r}'} is not allowed. Either "
-                "reconnect with a higher epoch, or make sure all epoch receivers are closed or disconnected.",
+                f"with epoch '{receiver.epoch}' is not allowed. Either reconnect with a higher epoch, or make sure "
+                "all epoch receivers are closed or disconnected.",
             )
         if receiver.epoch is None:
             if len(present) >= _MAX_RECEIVERS:

@@ -14,7 +14,7 @@ from .errors import DECODE_ERROR, UNAUTHORIZED, DeliveryRefused, LinkRefused, re
 from .links import Attach, Delivery, InboundLink
 from .mapping import records_of
 from .placement import Placement
-from .records import encode_batch
+from .records import encode_batches
 
 if TYPE_CHECKING:
     from .session import Session
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class Publisher(InboundLink):
-    """Stores each delivery as one record batch and settles it when the log says that it may be acknowledged."""
+    """Stores each delivery at once, as one record batch whenever that fits, and settles it after the log has."""
 
     def __init__(self, session: Session, attach: Attach, target: SendTo) -> None:
         super().__init__(session, attach)
@@ -34,7 +34,7 @@ class Publisher(InboundLink):
 
     def access_refusal(self) -> LinkRefused | None:
         """Whether the client may send."""
-        reason = self.session.connection.access.refusal(self._target.hub, "send")
+        reason = self.session.connection.access.refusal(self._target.path, "send")
         return None if reason is None else LinkRefused(UNAUTHORIZED, reason)
 
     def deliver(self, delivery: Delivery) -> None:
@@ -64,7 +64,8 @@ class Publisher(InboundLink):
             partition = self._placement.partition(key, partitions)
         log = self._hub.partition(self._target.hub, partition)
         now_ms = self._hub.clock_ms()
-        return log, log.append(encode_batch(records, now_ms), now_ms)
+        batches = encode_batches(records, now_ms, self._hub.settings.log.max_batch_bytes)
+        return log, [log.append(batch, now_ms) for batch in batches][-1]
 
     async def _settle(self, delivery: Delivery, log: PartitionLog, appended: Appended) -> None:
         try:

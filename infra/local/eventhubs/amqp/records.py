@@ -57,6 +57,21 @@ class StoredBatch(NamedTuple):
     records: list[StoredRecord]
 
 
+def encode_batches(records: Sequence[Record], now_ms: int, max_bytes: int) -> list[bytes]:
+    """The records in as few batches as may be stored; one that is too large alone is left to the log to refuse.
+
+    In this format a full AMQP batch of tiny events can be a little larger than it was.
+    """
+    batch = encode_batch(records, now_ms)
+    if len(batch) <= max_bytes or len(records) == 1:
+        return [batch]
+    half = len(records) // 2
+    return [
+        *encode_batches(records[:half], now_ms, max_bytes),
+        *encode_batches(records[half:], now_ms, max_bytes),
+    ]
+
+
 def encode_batch(records: Sequence[Record], now_ms: int) -> bytes:
     """One uncompressed batch, as a producer without idempotence sends it."""
     body = b"".join([_encode_record(delta, record) for delta, record in enumerate(records)])

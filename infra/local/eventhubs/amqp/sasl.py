@@ -30,8 +30,10 @@ def _frame(code: int, *fields: object) -> bytes:
 
 
 def authenticates(received: Frame, access: Access) -> bool:
-    """Whether the client's sasl-init is accepted. PLAIN carries a policy's name and key; the others prove nothing yet:
-    their clients put a token on `$cbs`."""
+    """Whether the client's sasl-init is accepted.
+
+    PLAIN carries a policy's name and key. The others prove nothing yet: their clients put a token on `$cbs`.
+    """
     try:
         init = decode_whole(received.body)
     except DecodeError as error:

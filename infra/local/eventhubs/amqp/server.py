@@ -20,14 +20,15 @@ class AmqpServer:
     """The listener of one hub."""
 
     def __init__(self, hub: Hub, endpoint: Endpoint | None = None) -> None:
+        self._settings = hub.settings
         self._endpoint = endpoint or Endpoint(hub)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self.port = 0
 
-    async def start(self, host: str, port: int) -> None:
+    async def start(self) -> None:
         """Listen; afterwards `port` is the bound one."""
-        self._server = await asyncio.start_server(self._accept, host, port)
+        self._server = await asyncio.start_server(self._accept, self._settings.host, self._settings.amqp_port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
