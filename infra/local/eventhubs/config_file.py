@@ -44,7 +44,7 @@ class _Config(msgspec.Struct, rename="pascal"):
 class _Policy(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     key: str
-    rights: set[Right] = set(EVERY_RIGHT)
+    rights: set[Right] = msgspec.field(default_factory=lambda: set(EVERY_RIGHT))
 
 
 def read_config(path: Path) -> tuple[str, list[Entity]]:

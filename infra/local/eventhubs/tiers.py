@@ -29,6 +29,12 @@ class Tier:
     kafka: bool
     compaction: bool
 
+    def at_most_kept(self, retention_ms: int) -> int:
+        """The retention, -1 for ever, cut to what the tier keeps."""
+        if self.max_retention_ms is None:
+            return retention_ms
+        return self.max_retention_ms if retention_ms < 0 else min(retention_ms, self.max_retention_ms)
+
 
 LOCAL = Tier("local", None, 20, 32, 1024 * _KIB, None, kafka=True, compaction=True)
 """Without `--tier`: sizes as in Standard, but as many hubs as Faust's changelogs need, kept as long as asked."""

@@ -76,6 +76,8 @@ class ProducerWindow:
     def note(self, batch: BatchHeader) -> None:
         """Remember a batch that was stored."""
         if batch.producer_id < 0:
+            # Where compaction has dropped batches, a producer may have had its past.
+            self._past_is_whole = self._past_is_whole and batch.record_count > 0
             return
         known = self._producers.get(batch.producer_id)
         if known is None or known.epoch != batch.producer_epoch:
@@ -93,6 +95,10 @@ class ProducerWindow:
         if len(self._producers) > _REMEMBERED_PRODUCERS:
             self._producers.popitem(last=False)
             self._past_is_whole = False
+
+    def base_offsets(self) -> frozenset[int]:
+        """Where the remembered batches begin."""
+        return frozenset(batch.base_offset for known in self._producers.values() for batch in known.batches)
 
     def forget_past(self) -> None:
         """The start of the log was deleted, so a producer not remembered may nevertheless have a past."""

@@ -50,7 +50,11 @@ class Segment:
     @classmethod
     def create(cls, directory: Path, base_offset: int, index_interval_bytes: int) -> Segment:
         """A new, empty segment; its directory entry becomes durable with its first flush."""
-        path = segment_path(directory, base_offset)
+        return cls.create_at(segment_path(directory, base_offset), base_offset, index_interval_bytes)
+
+    @classmethod
+    def create_at(cls, path: Path, base_offset: int, index_interval_bytes: int) -> Segment:
+        """A new, empty segment in a file of any name."""
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
         return cls(path, base_offset, fd, index_interval_bytes, new=True)
 
@@ -132,6 +136,13 @@ class Segment:
         write_whole(self._fd, pieces, self.size, str(self.path))
         self._note(header)
 
+    def append_all(self, batches: Sequence[bytes]) -> None:
+        """Write batches that are stamped already, by one write."""
+        if batches:
+            write_whole(self._fd, [b"".join(batches)], self.size, str(self.path))
+        for batch in batches:
+            self._note(read_header(batch))
+
     def _note(self, header: BatchHeader) -> None:
         self.max_timestamp = max(self.max_timestamp, header.max_timestamp)
         if self.size - self._indexed_until >= self._index_interval:
@@ -161,7 +172,7 @@ class Segment:
         entry = bisect_left(self._times, timestamp_ms) - 1
         start = self._positions[entry] if entry >= 0 else 0
         for _, header in self._walk(start):
-            if header.max_timestamp >= timestamp_ms:
+            if header.max_timestamp >= timestamp_ms and header.record_count > 0:
                 return header
         return None
 
@@ -206,6 +217,12 @@ class Segment:
             if not self._closed:
                 self._closed = True
                 os.close(self._fd)
+
+    def take_place(self, path: Path) -> None:
+        """Become the file of this name, whatever it was before; durable on return."""
+        self.path.replace(path)
+        self.path = path
+        sync_directory(path.parent)
 
     def remove(self) -> None:
         """Close and delete the file."""
