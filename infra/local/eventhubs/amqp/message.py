@@ -8,11 +8,22 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-from .decoding import DecodeError, decode, items_of, skip
+from .decoding import DecodeError, decode, decode_whole, items_of, skip
 
 HEADER, DELIVERY_ANNOTATIONS, MESSAGE_ANNOTATIONS, PROPERTIES, APPLICATION_PROPERTIES = range(0x70, 0x75)
 DATA, SEQUENCE, VALUE, FOOTER = range(0x75, 0x79)
 _BODY = (DATA, SEQUENCE, VALUE)
+_BINARY = (0xA0, 0xB0)
+_KINDS: dict[int, type] = {
+    HEADER: list,
+    DELIVERY_ANNOTATIONS: dict,
+    MESSAGE_ANNOTATIONS: dict,
+    PROPERTIES: list,
+    APPLICATION_PROPERTIES: dict,
+    DATA: bytes,
+    SEQUENCE: list,
+    FOOTER: dict,
+}
 _U32 = struct.Struct(">I")
 
 
@@ -32,6 +43,13 @@ def parse(data: bytes) -> Message:
         code, start = _section_code(data, position)
         position = skip(data, start)
         raw = data[start:position]
+        if code == DATA and raw[0] in _BINARY:
+            message.body.append((code, raw))
+            continue
+        # What others will be given must be sound to its last byte.
+        value = decode_whole(raw)
+        if not isinstance(value, _KINDS.get(code, object)):
+            raise DecodeError(f"section 0x{code:02x} must not hold a {type(value).__name__}")
         if code in _BODY:
             message.body.append((code, raw))
         else:
@@ -77,14 +95,13 @@ def data_section(content: bytes) -> bytes:
 
 def raw_items(raw: bytes | None) -> list[bytes]:
     """The items of a raw list or map, raw; none if there is no such section."""
-    if raw is None or raw == b"\x40":
+    if raw is None:
         return []
     return [raw[start:end] for start, end in items_of(raw)]
 
 
 def decoded_map(raw: bytes | None) -> dict[object, object]:
     """A raw map, decoded; empty if there is no such section."""
-    if raw is None:
-        return {}
-    value, _ = decode(raw)
-    return value if isinstance(value, dict) else {}
+    value = {} if raw is None else decode_whole(raw)
+    assert isinstance(value, dict)  # `parse` saw to it
+    return value
