@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ..errors import OffsetOutOfRange, StorageFailed
 from ..settings import LogSettings
 from .batch import check_produced, stamp
+from .checkpoint import CHECKPOINT_BYTES, write_snapshot
 from .compaction import CompactionPass, Replacement
 from .files import sync_directory
 from .flush import Flusher, FlushJob, Ticket
@@ -107,6 +108,8 @@ class PartitionLog:
         active.append(header, pieces)
         self._last_append_ms = append_ms
         self._producers.note(header)
+        if active.unmarked_bytes >= CHECKPOINT_BYTES:
+            self._checkpoint()
         self._unflushed.add(active)
         self._last_ticket = self._flusher.mark(self)
         if self._last_ticket is None:
@@ -133,12 +136,19 @@ class PartitionLog:
         except OSError as error:
             self._fail(error)
             raise StorageFailed(self._failure) from error
+        self._checkpoint()
         try:
             segment = Segment.create(self._directory, active.next_offset, self._settings.index_interval_bytes)
         except OSError as error:
             raise StorageFailed(f"{self._directory}: {error.strerror}; nothing was stored") from error
         self._segments.append(segment)
         return segment
+
+    def _checkpoint(self) -> None:
+        """Spare the next restart the reading of what is there now."""
+        if self._failure is None and self._segments[-1].unmarked_bytes:
+            self._segments[-1].write_mark()
+            write_snapshot(self._directory, self._producers.snapshot(self.end_offset))
 
     def begin_flush(self) -> FlushJob:
         """All segments written to since the last flush; afterwards they are readable."""
@@ -308,6 +318,7 @@ class PartitionLog:
                     unused.new.remove()
                 break
             new.take_place(old[0].path)
+            new.write_mark()
             self._segments[at : at + len(old)] = [new]
             old[0].close()  # its file is gone, its name is the new one's
             for segment in old[1:]:
@@ -321,6 +332,8 @@ class PartitionLog:
 
     def close(self) -> None:
         """Give the files back. Unflushed writes are the flusher's to finish before."""
+        if not self._closed:
+            self._checkpoint()
         self._closed = True
         for segment in self._segments:
             segment.close()
