@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import datetime
 import json
+import operator
 import os
 import ssl
 import sys
@@ -79,21 +80,28 @@ async def _admin(options: argparse.Namespace) -> AsyncIterator[Any]:
         await admin.close()
 
 
-async def _partitions(consumer: Any, hub: str) -> list[TopicPartition]:
-    if hub not in await consumer.topics():
-        raise ValueError(f"there is no hub {hub!r}")
-    return [TopicPartition(hub, index) for index in sorted(consumer.partitions_for_topic(hub) or ())]
+async def _all_partitions(options: argparse.Namespace) -> dict[str, list[TopicPartition]]:
+    async with _admin(options) as admin:
+        topics = await admin.describe_topics()
+    return {
+        topic["topic"]: [TopicPartition(topic["topic"], index) for index in range(len(topic["partitions"]))]
+        for topic in sorted(topics, key=operator.itemgetter("topic"))
+    }
+
+
+async def _partitions(options: argparse.Namespace) -> list[TopicPartition]:
+    partitions = (await _all_partitions(options)).get(options.hub)
+    if partitions is None:
+        raise ValueError(f"there is no hub {options.hub!r}")
+    return partitions
 
 
 async def _hubs(options: argparse.Namespace) -> None:
     rows = []
     async with _consumer(options) as consumer:
-        for hub in sorted(await consumer.topics()):
-            partitions = await _partitions(consumer, hub)
+        for hub, partitions in (await _all_partitions(options)).items():
             starts, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
-            rows += [
-                (hub, each.partition, starts[each], ends[each], ends[each] - starts[each]) for each in partitions
-            ]
+            rows += [(hub, at.partition, starts[at], ends[at], ends[at] - starts[at]) for at in partitions]
     _print_table(("HUB", "PARTITION", "FIRST", "NEXT", "EVENTS"), rows)
 
 
@@ -122,7 +130,7 @@ async def _lag(options: argparse.Namespace) -> None:
 
 async def _tail(options: argparse.Namespace) -> None:
     async with _consumer(options, auto_offset_reset=options.start) as consumer:
-        partitions = await _partitions(consumer, options.hub)
+        partitions = await _partitions(options)
         ends = await consumer.end_offsets(partitions)
         consumer.assign(partitions)
         if options.start == "earliest":
@@ -163,7 +171,7 @@ async def _reset(options: argparse.Namespace) -> None:
             if any(group[5] for group in response.groups):
                 raise ValueError(f"group {options.group!r} has members: stop them first")
     async with _consumer(options, group_id=options.group) as consumer:
-        partitions = await _partitions(consumer, options.hub)
+        partitions = await _partitions(options)
         consumer.assign(partitions)
         targets = await _targets(consumer, partitions, options.to)
         await consumer.commit({where: OffsetAndMetadata(offset, "") for where, offset in targets.items()})
