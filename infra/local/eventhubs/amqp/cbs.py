@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .errors import UNAUTHORIZED as UNAUTHORIZED_ACCESS
 from .requests import ACCEPTED, BAD_REQUEST, UNAUTHORIZED, Answer, Request, RequestLink
 from .tokens import TokenRefused
 
@@ -21,5 +20,6 @@ class TokenLink(RequestLink):
         try:
             self.session.connection.access.put_token(request.body)
         except TokenRefused as error:
-            return Answer(UNAUTHORIZED, str(error), UNAUTHORIZED_ACCESS)
+            # Without an error condition: given one, the Python SDK shows neither status nor description.
+            return Answer(UNAUTHORIZED, str(error))
         return Answer(ACCEPTED, "Accepted")

@@ -23,9 +23,7 @@ def producer(hub: RunningHub, topic: str, **options: Any) -> EventHubProducerCli
 def consumer(hub: RunningHub, topic: str, group: str = "$Default", **options: Any) -> EventHubConsumerClient:
     """Without retries, so that an error is seen at once."""
     options = {"retry_total": 0, **options}
-    return EventHubConsumerClient.from_connection_string(
-        hub.connection_string, group, eventhub_name=topic, **options
-    )
+    return EventHubConsumerClient.from_connection_string(hub.connection_string, group, eventhub_name=topic, **options)
 
 
 def send(hub: RunningHub, topic: str, events: Iterable[EventData | bytes], **where: str) -> None:

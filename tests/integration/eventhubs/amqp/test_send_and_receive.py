@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import datetime
 import time
 from collections.abc import Callable
@@ -53,9 +54,7 @@ def test_events_of_one_key_lie_in_one_partition_in_order(hub: RunningHub, new_to
         for number in range(3):
             for key in ("a", "b", "c"):
                 client.send_batch([EventData(b"%d" % number)], partition_key=key)
-        partitions = [
-            partition for partition in "0123" if not client.get_partition_properties(partition)["is_empty"]
-        ]
+        partitions = [partition for partition in "0123" if not client.get_partition_properties(partition)["is_empty"]]
     seen: dict[bytes | None, list[bytes]] = {}
     with Listening(consumer(hub, topic), starting_position="-1") as listening:
         assert listening.wait_for(lambda: len(listening.events) == 9)
@@ -165,11 +164,15 @@ async def test_the_async_clients_do_the_same(hub: RunningHub, new_topic: NewTopi
     async def on_batch(_context: Any, events: list[EventData]) -> None:
         got.extend(event.body_as_str() for event in events)
         if len(got) >= 1001:
-            await receiving.close()
+            done.set()
 
+    done = asyncio.Event()
     async with receiving:
-        await receiving.receive_batch(on_batch, starting_position="-1")
+        task = asyncio.create_task(receiving.receive_batch(on_batch, starting_position="-1"))
+        async with asyncio.timeout(20):
+            await done.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
     for partition in "01":
         assert [body for body in got if body.startswith(f"{partition}-")] == [f"{partition}-{n}" for n in range(500)]
     assert got.count("keyed") == 1
-
