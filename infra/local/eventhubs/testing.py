@@ -29,6 +29,8 @@ class RunningHub:
         self.data_dir = data_dir
         self.port = 0
         self.amqp_port = 0
+        self.http_port: int | None = None
+        """Only with the option `http_port`."""
         self._command = command
         self._start_timeout_s = start_timeout_s
         self._stderr_path = data_dir.with_name(f"{data_dir.name}.stderr")
@@ -83,6 +85,7 @@ class RunningHub:
         ports = json.loads(line)
         self.port = ports["kafka_port"] or 0
         self.amqp_port = ports["amqp_port"]
+        self.http_port = ports.get("http_port")
 
     def kill(self) -> None:
         """SIGKILL: the process gets no chance to finish anything."""
