@@ -8,6 +8,7 @@ headers are AMQP-encoded. Headers of Kafka producers reach AMQP consumers as bin
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Iterator
 
@@ -21,8 +22,10 @@ from .message import (
     MESSAGE_ANNOTATIONS,
     PROPERTIES,
     Message,
+    check,
     data_of,
     data_section,
+    only_data,
     parse,
     raw_items,
     section,
@@ -47,30 +50,38 @@ _SERVICE_ANNOTATIONS = frozenset(
 )
 _ANNOTATION_BYTES = struct.Struct(">Bq")
 _KEPT_SECTIONS = (PROPERTIES, FOOTER)
+_CHECKED_SECTIONS = frozenset({PROPERTIES, APPLICATION_PROPERTIES, FOOTER})
+_CACHED_BYTES = 256
 
 
 def records_of(payload: bytes, message_format: int) -> tuple[bytes | None, list[Record]]:
     """The partition key of a transfer, and the events in it; DecodeError if it holds none."""
     outer = parse(payload)
-    key, _ = _annotations(outer)
+    key, _ = _annotations(outer.sections.get(MESSAGE_ANNOTATIONS))
     if message_format != BATCH_FORMAT:
         return key, [_record(outer, key)]
     records = []
     for code, raw in outer.body:
         if code != DATA:
             raise DecodeError("a batch must hold its events in data sections")
-        inner = parse(data_of(raw))
-        records.append(_record(inner, key))
+        event = data_of(raw)
+        content = only_data(event)
+        records.append(_record(parse(event), key) if content is None else Record(key, content))
     if not records:
         raise DecodeError("a batch must hold an event")
     return key, records
 
 
-def _annotations(message: Message) -> tuple[bytes | None, list[bytes]]:
+def _annotations(raw: bytes | None) -> tuple[bytes | None, tuple[bytes, ...]]:
     """The partition key, and the annotations that are the client's own, keys and values in turn."""
-    raw = message.sections.get(MESSAGE_ANNOTATIONS)
     if raw is None:
-        return None, []
+        return None, ()
+    # The events of a keyed batch all carry the same ones.
+    return _read_annotations_cached(raw) if len(raw) <= _CACHED_BYTES else _read_annotations(raw)
+
+
+def _read_annotations(raw: bytes) -> tuple[bytes | None, tuple[bytes, ...]]:
+    check(MESSAGE_ANNOTATIONS, raw)
     items = raw_items(raw)
     key: bytes | None = None
     own: list[bytes] = []
@@ -80,7 +91,10 @@ def _annotations(message: Message) -> tuple[bytes | None, list[bytes]]:
             key = _key_bytes(decode_whole(value))
         if annotation not in _SERVICE_ANNOTATIONS:
             own += (name, value)
-    return key, own
+    return key, tuple(own)
+
+
+_read_annotations_cached = functools.lru_cache(maxsize=256)(_read_annotations)
 
 
 def _key_bytes(key: object) -> bytes | None:
@@ -90,7 +104,9 @@ def _key_bytes(key: object) -> bytes | None:
 
 
 def _record(message: Message, outer_key: bytes | None) -> Record:
-    key, annotations = _annotations(message)
+    key, annotations = _annotations(message.sections.get(MESSAGE_ANNOTATIONS))
+    for code in _CHECKED_SECTIONS & message.sections.keys():
+        check(code, message.sections[code])
     headers: list[Header] = []
     value = _value(message, headers)
     kept = [section(MESSAGE_ANNOTATIONS, map_of(annotations))] if annotations else []
@@ -108,6 +124,8 @@ def _value(message: Message, headers: list[Header]) -> bytes | None:
         return None
     if len(message.body) == 1 and message.body[0][0] == DATA:
         return data_of(message.body[0][1])
+    for code, raw in message.body:
+        check(code, raw)
     headers.append(Header(AMQP_BODY_HEADER, b""))
     return b"".join(section(code, raw) for code, raw in message.body)
 
@@ -174,11 +192,14 @@ def _kept(record: Record) -> Message | None:
         return None
     try:
         kept = parse(marker)
+        for code, raw in kept.sections.items():
+            check(code, raw)
         for header in record.headers:
             if header.key not in (AMQP_HEADER, AMQP_BODY_HEADER):
                 decode_whole(header.value or NULL)
         if any(header.key == AMQP_BODY_HEADER for header in record.headers):
-            parse(record.value or b"")
+            for code, raw in parse(record.value or b"").body:
+                check(code, raw)
     except (DecodeError, IndexError):
         return None
     return kept

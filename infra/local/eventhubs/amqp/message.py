@@ -14,6 +14,7 @@ HEADER, DELIVERY_ANNOTATIONS, MESSAGE_ANNOTATIONS, PROPERTIES, APPLICATION_PROPE
 DATA, SEQUENCE, VALUE, FOOTER = range(0x75, 0x79)
 _BODY = (DATA, SEQUENCE, VALUE)
 _BINARY = (0xA0, 0xB0)
+_SHORT_DATA, _LONG_DATA = b"\x00\x53\x75\xa0", b"\x00\x53\x75\xb0"
 _KINDS: dict[int, type] = {
     HEADER: list,
     DELIVERY_ANNOTATIONS: dict,
@@ -43,18 +44,29 @@ def parse(data: bytes) -> Message:
         code, start = _section_code(data, position)
         position = skip(data, start)
         raw = data[start:position]
-        if code == DATA and raw[0] in _BINARY:
-            message.body.append((code, raw))
-            continue
-        # What others will be given must be sound to its last byte.
-        value = decode_whole(raw)
-        if not isinstance(value, _KINDS.get(code, object)):
-            raise DecodeError(f"section 0x{code:02x} must not hold a {type(value).__name__}")
         if code in _BODY:
             message.body.append((code, raw))
         else:
             message.sections[code] = raw
     return message
+
+
+def check(code: int, raw: bytes) -> None:
+    """DecodeError unless the section is sound to its last byte, for it will be given to others."""
+    if code == DATA and raw[0] in _BINARY:
+        return
+    value = decode_whole(raw)
+    if not isinstance(value, _KINDS.get(code, object)):
+        raise DecodeError(f"section 0x{code:02x} must not hold a {type(value).__name__}")
+
+
+def only_data(data: bytes) -> bytes | None:
+    """The content of a message that is nothing but one data section, as most events are; else None."""
+    if data[:4] == _SHORT_DATA and len(data) > 4 and len(data) == 5 + data[4]:
+        return data[5:]
+    if data[:4] == _LONG_DATA and len(data) >= 8 and len(data) == 8 + _U32.unpack_from(data, 4)[0]:
+        return data[8:]
+    return None
 
 
 def _section_code(data: bytes, position: int) -> tuple[int, int]:
@@ -89,8 +101,8 @@ def data_of(raw: bytes) -> bytes:
 def data_section(content: bytes) -> bytes:
     """A data section of these bytes."""
     if len(content) < 256:
-        return b"\x00\x53\x75\xa0" + bytes((len(content),)) + content
-    return b"\x00\x53\x75\xb0" + _U32.pack(len(content)) + content
+        return _SHORT_DATA + bytes((len(content),)) + content
+    return _LONG_DATA + _U32.pack(len(content)) + content
 
 
 def raw_items(raw: bytes | None) -> list[bytes]:
@@ -103,5 +115,6 @@ def raw_items(raw: bytes | None) -> list[bytes]:
 def decoded_map(raw: bytes | None) -> dict[object, object]:
     """A raw map, decoded; empty if there is no such section."""
     value = {} if raw is None else decode_whole(raw)
-    assert isinstance(value, dict)  # `parse` saw to it
+    if not isinstance(value, dict):
+        raise DecodeError("expected a map")
     return value

@@ -94,20 +94,35 @@ def _varint(value: int) -> bytes:
 
 
 _NULL = _varint(-1)
+_SMALL = tuple(_varint(number) for number in range(2048))
 
 
 def _encode_record(delta: int, record: Record) -> bytes:
     key, value, headers = record
-    parts = [b"\0\0", _varint(delta)]  # attributes and time delta: none
-    parts += (_NULL,) if key is None else (_varint(len(key)), key)
-    parts += (_NULL,) if value is None else (_varint(len(value)), value)
-    parts.append(_varint(len(headers)))
+    body = b"".join(
+        (
+            b"\0\0",  # attributes and time delta: none
+            _SMALL[delta] if delta < len(_SMALL) else _varint(delta),
+            _sized(key),
+            _sized(value),
+            _encode_headers(headers) if headers else b"\0",
+        )
+    )
+    return _sized(body)
+
+
+def _sized(data: bytes | None) -> bytes:
+    if data is None:
+        return _NULL
+    size = len(data)
+    return (_SMALL[size] if size < len(_SMALL) else _varint(size)) + data
+
+
+def _encode_headers(headers: Sequence[Header]) -> bytes:
+    parts = [_varint(len(headers))]
     for name, content in headers:
-        encoded_name = name.encode()
-        parts += (_varint(len(encoded_name)), encoded_name)
-        parts += (_NULL,) if content is None else (_varint(len(content)), content)
-    body = b"".join(parts)
-    return _varint(len(body)) + body
+        parts += (_sized(name.encode()), _sized(content))
+    return b"".join(parts)
 
 
 def decode_batches(data: bytes) -> Iterator[StoredBatch]:
