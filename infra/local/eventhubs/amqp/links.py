@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from . import performatives as wire
 from .encoding import NULL, encode
 from .errors import MESSAGE_TOO_LARGE, UNATTACHED_HANDLE, DeliveryRefused, LinkRefused, SessionFailed
-from .frames import FRAME_HEADER_BYTES, frame
 from .performatives import Performative
 from .values import Described, UInt, ULong
 
@@ -262,15 +261,15 @@ class OutboundLink(Link):
 
     def send(self, messages: list[bytes]) -> None:
         """Send messages, for which there must be credit."""
-        limit = self.session.connection.remote_max_frame_bytes - FRAME_HEADER_BYTES - wire.TRANSFER_BYTES
+        limit = self.session.connection.remote_max_frame_bytes - wire.TRANSFER_FRAME_BYTES
         channel, handle, settled = self.session.channel, self.handle, self._settled
         frames = []
         for message in messages:
             delivery_id = self.session.take_delivery_id()
             for start in range(0, len(message), limit):
                 more = start + limit < len(message)
-                head = wire.write_transfer(handle, delivery_id, settled=settled, more=more)
-                frames.append(frame(channel, head + message[start : start + limit]))
+                part = message[start : start + limit]
+                frames.append(wire.transfer_frame(channel, handle, delivery_id, part, settled=settled, more=more))
         self._delivery_count = (self._delivery_count + len(messages)) % 2**32
         self.credit -= len(messages)
         self.session.send_transfers(frames)

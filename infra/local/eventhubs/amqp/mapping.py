@@ -49,6 +49,17 @@ _SERVICE_ANNOTATIONS = frozenset(
     {"x-opt-sequence-number", "x-opt-offset", "x-opt-enqueued-time", "x-opt-partition-key"}
 )
 _ANNOTATION_BYTES = struct.Struct(">Bq")
+
+
+def _plain_annotations(digits: int) -> tuple[bytes, bytes]:
+    """What comes before the sequence number and before the offset's text, in annotations without a key."""
+    values = 2 * _ANNOTATION_BYTES.size + 2 + digits
+    size = 1 + len(_SEQUENCE_NUMBER) + len(_OFFSET) + len(_ENQUEUED_TIME) + values
+    start = section(MESSAGE_ANNOTATIONS, bytes((0xC1, size, 6)) + _SEQUENCE_NUMBER)
+    return start, _OFFSET + bytes((0xA1, digits))
+
+
+_PLAIN_ANNOTATIONS = tuple(_plain_annotations(digits) for digits in range(20))
 _KEPT_SECTIONS = (PROPERTIES, FOOTER)
 _CHECKED_SECTIONS = frozenset({PROPERTIES, APPLICATION_PROPERTIES, FOOTER})
 _CACHED_BYTES = 256
@@ -134,6 +145,20 @@ def message_of(stored: StoredRecord, delivery_annotations: bytes = b"") -> bytes
     """The event as an AMQP message, with offset, sequence number and enqueued time. Never fails."""
     offset, append_ms, record = stored
     text = b"%d" % offset
+    if record.key is None and not record.headers:
+        start, offset_name = _PLAIN_ANNOTATIONS[len(text)]
+        return b"".join(
+            (
+                delivery_annotations,
+                start,
+                _ANNOTATION_BYTES.pack(0x81, offset),
+                offset_name,
+                text,
+                _ENQUEUED_TIME,
+                _ANNOTATION_BYTES.pack(0x83, append_ms),
+                data_section(record.value or b""),
+            )
+        )
     annotations = [
         _SEQUENCE_NUMBER,
         _ANNOTATION_BYTES.pack(0x81, offset),
@@ -144,15 +169,15 @@ def message_of(stored: StoredRecord, delivery_annotations: bytes = b"") -> bytes
     ]
     if record.key is not None:
         annotations += (_KEY, _key_value(record.key))
-    if not record.headers:
-        return b"".join(
-            (
-                delivery_annotations,
-                section(MESSAGE_ANNOTATIONS, map_of(annotations)),
-                data_section(record.value or b""),
-            )
+    if record.headers:
+        return delivery_annotations + _with_headers(record, annotations)
+    return b"".join(
+        (
+            delivery_annotations,
+            section(MESSAGE_ANNOTATIONS, map_of(annotations)),
+            data_section(record.value or b""),
         )
-    return delivery_annotations + _with_headers(record, annotations)
+    )
 
 
 def _key_value(key: bytes) -> bytes:

@@ -28,10 +28,16 @@ _FIELD_COUNTS = {
     CLOSE: 1,
 }
 _ERROR, _ACCEPTED, _REJECTED = 0x1D, 0x24, 0x25
-TRANSFER_BYTES = 30
-"""Size of a transfer up to its payload, as written here."""
-_TRANSFER_START = b"\x00\x53\x14\xc0" + bytes((TRANSFER_BYTES - 5, 11))
-_TRANSFER_IDS = struct.Struct(">BIBIBBI")
+_TRANSFER = struct.Struct(">IBBH6sBIBIBBI8s")
+TRANSFER_FRAME_BYTES = _TRANSFER.size
+"""Size of a frame with a transfer up to its payload, as written here."""
+_TRANSFER_START = b"\x00\x53\x14\xc0" + bytes((8 + 16 + 1, 11))
+_TRANSFER_TAILS = {
+    # message-format 0, settled, more, and five nulls
+    (settled, more): b"\x43" + (b"\x41" if settled else b"\x42") + (b"\x41" if more else b"\x42") + b"\x40" * 5
+    for settled in (False, True)
+    for more in (False, True)
+}
 _Value = TypeVar("_Value")
 
 ACCEPTED = Described(ULong(_ACCEPTED), [])
@@ -94,17 +100,17 @@ def write_raw(code: int, fields: list[bytes]) -> bytes:
     return b"\x00\x53" + bytes((code,)) + struct.pack(">BII", 0xD0, len(body) + 4, _FIELD_COUNTS[code]) + body
 
 
-def write_transfer(handle: int, delivery_id: int, *, settled: bool, more: bool) -> bytes:
-    """A transfer up to its payload, exactly 11 fields of constant size. The delivery's tag is its id."""
-    return b"".join(
-        (
-            _TRANSFER_START,
-            _TRANSFER_IDS.pack(0x70, handle, 0x70, delivery_id, 0xA0, 4, delivery_id),
-            b"\x43",  # message-format
-            b"\x41" if settled else b"\x42",
-            b"\x41" if more else b"\x42",
-            b"\x40\x40\x40\x40\x40",
+def transfer_frame(
+    channel: int, handle: int, delivery_id: int, payload: bytes, *, settled: bool, more: bool
+) -> bytes:
+    """A whole frame with a transfer: exactly 11 fields, then the payload. The delivery's tag is its id."""
+    size = TRANSFER_FRAME_BYTES + len(payload)
+    tail = _TRANSFER_TAILS[settled, more]
+    return (
+        _TRANSFER.pack(
+            size, 2, 0, channel, _TRANSFER_START, 0x70, handle, 0x70, delivery_id, 0xA0, 4, delivery_id, tail
         )
+        + payload
     )
 
 
