@@ -8,11 +8,14 @@ HubError
 ├── InvalidTopic           name, partition count or setting refused
 │   ├── InvalidPartitions
 │   └── InvalidConfig
+├── LimitReached           the namespace's tier allows no more
+├── OffsetOutOfRange       no such offset in the partition
 └── BatchRefused           the producer sent something that must not be stored
     ├── CorruptBatch
     ├── MalformedBatch
     ├── BatchTooLarge
     ├── UnsupportedBatch
+    ├── UnknownCodec
     ├── OutOfOrderSequence
     └── StaleProducerEpoch
 
@@ -54,6 +57,14 @@ class InvalidConfig(InvalidTopic):
     """A topic setting has a value that the hub cannot honour."""
 
 
+class LimitReached(HubError):
+    """The namespace's tier allows no more of these."""
+
+
+class OffsetOutOfRange(HubError):
+    """The partition does not reach to this offset."""
+
+
 class BatchRefused(HubError):
     """The record batch must not be stored."""
 
@@ -72,6 +83,10 @@ class BatchTooLarge(BatchRefused):
 
 class UnsupportedBatch(BatchRefused):
     """The batch has an old format, belongs to a transaction, or is a control batch."""
+
+
+class UnknownCodec(BatchRefused):
+    """The batch is compressed in a way the hub was told to refuse."""
 
 
 class OutOfOrderSequence(BatchRefused):

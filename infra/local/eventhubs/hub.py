@@ -8,19 +8,23 @@ import fcntl
 import logging
 import os
 import shutil
+import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .errors import CannotStart, StorageFailed, UnknownTopic
 from .groups.coordinator import Coordinator
+from .housekeeping import housekeep
 from .log.files import sync_directory
 from .log.flush import Flusher
 from .log.partition import PartitionLog
 from .offsets import OffsetStore
 from .producer_ids import ProducerIds
 from .settings import HubSettings
+from .throughput import Throughput
+from .topic_configs import effective
 from .topics import Catalogue, Topic
 
 _log = logging.getLogger(__name__)
@@ -40,6 +44,9 @@ class Hub:
     def __init__(self, settings: HubSettings, clock_ms: Callable[[], int] = wall_clock_ms) -> None:
         self.settings = settings
         self.clock_ms = clock_ms
+        self.started_ms = clock_ms()
+        units = settings.throughput_units
+        self.throughput = Throughput(units) if units is not None else None
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(settings.data_dir)
         self.cluster_id = _cluster_id(settings.data_dir)
@@ -48,12 +55,15 @@ class Hub:
         except BaseException:
             os.close(self._lock)
             raise
-        self._retention = asyncio.get_running_loop().create_task(self._retain_for_ever())
+        self._closing = threading.Event()
+        self._housekeeping = asyncio.get_running_loop().create_task(housekeep(self, self._closing))
 
     def _open(self) -> None:
         settings, data_dir = self.settings, self.settings.data_dir
         self._flusher = Flusher(settings.log.fsync, settings.log.fsync_interval_s)
-        self.catalogue = Catalogue(data_dir / "topics.journal", self._flusher, settings.max_partitions)
+        self.catalogue = Catalogue(
+            data_dir / "topics.journal", self._flusher, settings.max_partitions, settings.namespace.tier
+        )
         self.offsets = OffsetStore(data_dir / "offsets.journal", self._flusher)
         self.producer_ids = ProducerIds(data_dir / "producer-ids.journal", self._flusher)
         self.coordinator = Coordinator(settings.groups)
@@ -86,7 +96,9 @@ class Hub:
         for index in range(topic.partitions):
             if (topic.name, index) not in self._logs:
                 self._logs[topic.name, index] = PartitionLog(
-                    self._topics_dir / topic.directory / str(index), self.settings.log, self._flusher
+                    self._topics_dir / topic.directory / str(index),
+                    effective(self.settings.log, topic, self.settings.namespace.tier),
+                    self._flusher,
                 )
 
     def partition(self, topic: str, index: int) -> PartitionLog:
@@ -127,35 +139,27 @@ class Hub:
         self.offsets.forget_topic(name)
         await asyncio.to_thread(shutil.rmtree, self._topics_dir / topic.directory, ignore_errors=True)
 
-    async def _retain_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(self.settings.log.retention_check_s)
-            self.retain()
+    def configure_topic(self, name: str, configs: dict[str, str]) -> Topic:
+        """Give a topic exactly these settings, at once; durable on return. InvalidConfig says what is wrong."""
+        topic = self.catalogue.plan_configs(name, configs)
+        self.catalogue.put(topic)
+        for index in range(topic.partitions):
+            self._logs[name, index].configure(effective(self.settings.log, topic, self.settings.namespace.tier))
+        return topic
 
-    def retain(self) -> None:
-        """Delete the segments that no topic has to keep any more. Compacted topics keep everything."""
-        limits = self.settings.log
-        for (name, index), log in self._logs.items():
-            topic = self.catalogue.topics[name]
-            if topic.compacted:
-                continue
-            try:
-                removed = log.retain(
-                    self.clock_ms(),
-                    topic.limit("retention.ms", limits.retention_ms),
-                    topic.limit("retention.bytes", limits.retention_bytes),
-                )
-            except (OSError, StorageFailed) as error:
-                _log.error("retention of %s/%d: %s", name, index, error)
-                continue
-            if removed:
-                _log.info("%s/%d: %d old segments removed", name, index, removed)
+    def logs(self) -> Iterator[tuple[Topic, int, PartitionLog]]:
+        """Every partition; topics may come and go while the caller goes through them."""
+        for (name, index), log in tuple(self._logs.items()):
+            topic = self.catalogue.topics.get(name)
+            if topic is not None and self._logs.get((name, index)) is log:
+                yield topic, index, log
 
     async def close(self) -> None:
         """Flush everything and give the data directory back."""
-        self._retention.cancel()
+        self._closing.set()
+        self._housekeeping.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await self._retention
+            await self._housekeeping
         self.coordinator.close()
         await self._flusher.close()
         for log in self._logs.values():

@@ -30,6 +30,12 @@ class _TopicGone(msgspec.Struct, frozen=True, tag="topic-gone"):
     topic: str
 
 
+class _Forgotten(msgspec.Struct, frozen=True, tag="forgotten"):
+    group: str
+    topic: str | None = None
+    partition: int = -1
+
+
 class OffsetStore:
     """Where each group stands, by topic and partition. A later commit replaces an earlier one."""
 
@@ -38,9 +44,11 @@ class OffsetStore:
         self._journal = Journal(path, flusher, self._replay)
 
     def _replay(self, payload: bytes) -> None:
-        change = msgspec.json.decode(payload, type=_Commit | _TopicGone)
+        change = msgspec.json.decode(payload, type=_Commit | _TopicGone | _Forgotten)
         if isinstance(change, _Commit):
             self._put(change)
+        elif isinstance(change, _Forgotten):
+            self._drop(change)
         else:
             self._drop_topic(change.topic)
 
@@ -91,6 +99,24 @@ class OffsetStore:
         """A topic was deleted: another one of its name begins at 0. Durable on return."""
         self._journal.append_now(msgspec.json.encode(_TopicGone(topic)))
         self._drop_topic(topic)
+
+    def forget(self, group: str, topic: str, partition: int) -> None:
+        """The group stands nowhere in this partition any more. Durable on return."""
+        self._forget(_Forgotten(group, topic, partition))
+
+    def forget_group(self, group: str) -> None:
+        """The group never committed anything. Durable on return."""
+        self._forget(_Forgotten(group))
+
+    def _forget(self, change: _Forgotten) -> None:
+        self._journal.append_now(msgspec.json.encode(change))
+        self._drop(change)
+
+    def _drop(self, change: _Forgotten) -> None:
+        if change.topic is None:
+            self._groups.pop(change.group, None)
+        else:
+            self._groups.get(change.group, {}).pop((change.topic, change.partition), None)
 
     def close(self) -> None:
         """Give the journal back."""

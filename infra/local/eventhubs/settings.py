@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from .namespace import Namespace
+
 FsyncPolicy = Literal["none", "interval", "group"]
 
 
@@ -25,6 +27,8 @@ class LogSettings:
     retention_bytes: int = -1
     """Per partition; -1 is no limit; a topic's own `retention.bytes` goes first."""
     retention_check_s: float = 30.0
+    compaction_bytes: int = 1024 * 1024
+    """A compacted partition is cleaned when as many bytes, and as many as it held then, came since the last time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +55,22 @@ class HubSettings:
     host: str = "127.0.0.1"
     kafka_port: int = 0
     """0 takes a free port."""
+    amqp_port: int = 0
+    """0 takes a free port."""
+    http_port: int | None = None
+    """Status page, health and metrics; none by default."""
     advertised_host: str | None = None
     """What clients are told to connect to; by default the address they came in by."""
     auto_create: bool = False
     default_partitions: int = 4
     max_partitions: int = 32
     """Per topic, as the Standard tier allows."""
+    only_gzip: bool = False
+    """Whether other compressions are refused, as by Event Hubs."""
+    throughput_units: int | None = None
+    """Slow clients down as so many throughput units do; None does not."""
     max_frame_bytes: int = 32 * 1024 * 1024
     max_fetch_bytes: int = 16 * 1024 * 1024
+    namespace: Namespace = field(default_factory=Namespace)
     log: LogSettings = LogSettings()
     groups: GroupSettings = GroupSettings()

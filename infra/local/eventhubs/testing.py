@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from .namespace import EMULATOR_KEY, ROOT_KEY_NAME
+
 _PACKAGE = __package__ or "infra.local.eventhubs"
 _ROOT = Path(__file__).resolve().parents[_PACKAGE.count(".") + 1]
 
@@ -21,11 +23,14 @@ class HubDied(Exception):
 
 
 class RunningHub:
-    """A hub process on a data directory. After `kill` or `stop`, `restart` serves the same data on the same port."""
+    """A hub process on a data directory. After `kill` or `stop`, `restart` serves the same data on the same ports."""
 
     def __init__(self, command: list[str], data_dir: Path, start_timeout_s: float) -> None:
         self.data_dir = data_dir
         self.port = 0
+        self.amqp_port = 0
+        self.http_port: int | None = None
+        """Only with the option `http_port`."""
         self._command = command
         self._start_timeout_s = start_timeout_s
         self._stderr_path = data_dir.with_name(f"{data_dir.name}.stderr")
@@ -36,6 +41,18 @@ class RunningHub:
     def bootstrap(self) -> str:
         """What a client needs to know: host and port."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def connection_string(self) -> str:
+        """What a client of the Event Hubs SDK needs to know, with the key the official emulator has."""
+        return self.connection_string_with(ROOT_KEY_NAME, EMULATOR_KEY)
+
+    def connection_string_with(self, key_name: str, key: str) -> str:
+        """The same with another access key."""
+        return (
+            f"Endpoint=sb://localhost:{self.amqp_port};SharedAccessKeyName={key_name};SharedAccessKey={key};"
+            "UseDevelopmentEmulator=true;"
+        )
 
     @property
     def pid(self) -> int:
@@ -49,10 +66,10 @@ class RunningHub:
         return self._stderr_path.read_text()
 
     def start(self) -> None:
-        """Start the process and wait until it is ready; on the port it had before, if any."""
+        """Start the process and wait until it is ready; on the ports it had before, if any."""
         with self._stderr_path.open("ab") as stderr:
             self._process = subprocess.Popen(
-                [*self._command, "--kafka-port", str(self.port)],
+                [*self._command, "--kafka-port", str(self.port), "--amqp-port", str(self.amqp_port)],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 cwd=_ROOT,
@@ -65,7 +82,10 @@ class RunningHub:
         if not line:
             self.kill()
             raise HubDied(f"the hub was not ready within {self._start_timeout_s} s:\n{self.stderr}")
-        self.port = int(json.loads(line)["kafka_port"])
+        ports = json.loads(line)
+        self.port = ports["kafka_port"] or 0
+        self.amqp_port = ports["amqp_port"]
+        self.http_port = ports.get("http_port")
 
     def kill(self) -> None:
         """SIGKILL: the process gets no chance to finish anything."""

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from .errors import InvalidConfig, InvalidPartitions, InvalidTopic, TopicExists, UnknownTopic
+from .errors import InvalidPartitions, InvalidTopic, LimitReached, TopicExists, UnknownTopic
 from .log.flush import Flusher
 from .log.journal import Journal
+from .tiers import LOCAL, Tier
+from .topic_configs import checked_configs
 
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
-_INTEGER_CONFIGS = frozenset({"retention.ms", "retention.bytes", "segment.bytes", "max.message.bytes"})
 
 
 class Topic(msgspec.Struct, frozen=True):
@@ -31,8 +32,13 @@ class Topic(msgspec.Struct, frozen=True):
 
     @property
     def compacted(self) -> bool:
-        """Whether the last value of each key must be kept for ever."""
+        """Whether of each key the last value is enough."""
         return "compact" in self.configs.get("cleanup.policy", "delete")
+
+    @property
+    def expires(self) -> bool:
+        """Whether old records go, compacted or not."""
+        return "delete" in self.configs.get("cleanup.policy", "delete")
 
     def limit(self, config: str, otherwise: int) -> int:
         """An integer setting of the topic, or the hub's own."""
@@ -51,11 +57,12 @@ class _Deleted(msgspec.Struct, frozen=True, tag="deleted"):
 class Catalogue:
     """The topics by name. Every change is durable when the method returns."""
 
-    def __init__(self, path: Path, flusher: Flusher, max_partitions: int) -> None:
+    def __init__(self, path: Path, flusher: Flusher, max_partitions: int, tier: Tier = LOCAL) -> None:
         self.topics: dict[str, Topic] = {}
         self.deleted_directories: set[str] = set()
         """Folders that a crash may have left behind."""
         self._max_partitions = max_partitions
+        self._tier = tier
         self._journal = Journal(path, flusher, self._replay)
         if self._journal.messages > 2 * len(self.topics) + 100:
             self._journal.rewrite(msgspec.json.encode(_Put(topic)) for topic in self.topics.values())
@@ -76,18 +83,19 @@ class Catalogue:
             raise UnknownTopic(f"there is no topic {name!r}") from None
 
     def plan(self, name: str, partitions: int, configs: dict[str, str]) -> Topic:
-        """A topic that `put` may add, or InvalidTopic or TopicExists."""
+        """A topic that `put` may add, or InvalidTopic, TopicExists or LimitReached."""
         if not _NAME.fullmatch(name) or name in {".", ".."}:
             raise InvalidTopic(f"{name!r}: a topic's name has 1 to 249 of the characters a-z A-Z 0-9 . _ -")
         if name in self.topics:
             raise TopicExists(f"topic {name!r} exists already")
         self._check_partitions(partitions)
-        for key in _INTEGER_CONFIGS & configs.keys():
-            try:
-                int(configs[key])
-            except ValueError:
-                raise InvalidConfig(f"{key} must be an integer, got {configs[key]!r}") from None
-        return Topic(name, uuid.uuid4(), partitions, configs)
+        if self._tier.max_hubs is not None and len(self.topics) >= self._tier.max_hubs:
+            raise LimitReached(f"the tier {self._tier.name} allows {self._tier.max_hubs} hubs")
+        return Topic(name, uuid.uuid4(), partitions, checked_configs(configs, self._tier))
+
+    def plan_configs(self, name: str, configs: dict[str, str]) -> Topic:
+        """The topic with exactly these settings, for `put`; or UnknownTopic or InvalidConfig."""
+        return msgspec.structs.replace(self.get(name), configs=checked_configs(configs, self._tier))
 
     def _check_partitions(self, partitions: int) -> None:
         if not 1 <= partitions <= self._max_partitions:

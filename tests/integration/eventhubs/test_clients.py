@@ -180,19 +180,31 @@ def test_the_cluster_describes_itself(hub: RunningHub) -> None:
 
 
 CONNECTION_STRING = (
-    "Endpoint=sb://localhost;SharedAccessKeyName=Root;SharedAccessKey=key;UseDevelopmentEmulator=true;"
+    "Endpoint=sb://localhost;SharedAccessKeyName=RootManageSharedAccessKey;"
+    "SharedAccessKey=SAS_KEY_VALUE;UseDevelopmentEmulator=true;"
 )
 
 
-@pytest.mark.parametrize(("user", "accepted"), [("$ConnectionString", True), ("someone", False)])
-async def test_sasl_plain_takes_a_connection_string(hub: RunningHub, user: str, accepted: bool) -> None:
+@pytest.mark.parametrize(
+    ("user", "password", "accepted"),
+    [
+        ("$ConnectionString", CONNECTION_STRING, True),
+        ("$ConnectionString", CONNECTION_STRING.replace("SAS_KEY_VALUE", "wrong"), False),
+        ("$ConnectionString", CONNECTION_STRING.replace("RootManage", "Other"), False),
+        ("$ConnectionString", "no connection string", False),
+        ("someone", CONNECTION_STRING, False),
+    ],
+)
+async def test_sasl_plain_takes_a_connection_string_with_a_key_of_the_namespace(
+    hub: RunningHub, user: str, password: str, accepted: bool
+) -> None:
     admin = AdminClient(
         {
             "bootstrap.servers": hub.bootstrap,
             "security.protocol": "SASL_PLAINTEXT",
             "sasl.mechanism": "PLAIN",
             "sasl.username": user,
-            "sasl.password": CONNECTION_STRING,
+            "sasl.password": password,
             "log_level": 0,
         }
     )
@@ -201,14 +213,14 @@ async def test_sasl_plain_takes_a_connection_string(hub: RunningHub, user: str, 
         security_protocol="SASL_PLAINTEXT",
         sasl_mechanism="PLAIN",
         sasl_plain_username=user,
-        sasl_plain_password=CONNECTION_STRING,
+        sasl_plain_password=password,
     )
     if accepted:
         assert "readings" in admin.list_topics(timeout=5).topics
         await producer.start()
     else:
         with pytest.raises(KafkaException):
-            admin.list_topics(timeout=2)
+            admin.list_topics(timeout=1)
         with pytest.raises(AioKafkaError):
             await producer.start()
     await producer.stop()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra.local.eventhubs.testing import RunningHub, running_hub
 
@@ -113,3 +114,35 @@ async def test_twenty_kills_under_load_lose_nothing_acknowledged_and_double_noth
     tmp_path: Path, torn: bool
 ) -> None:
     await crash_under_load(tmp_path / "data", 20, random.Random(2), torn=torn)
+
+
+async def test_a_compacted_topic_survives_kills_during_compaction_with_its_last_values(tmp_path: Path) -> None:
+    chance = random.Random(11)
+    options = {"retention_check_s": 0.05, "compaction_bytes": 20_000, "segment_bytes": 30_000}
+    with running_hub(tmp_path / "data", **options) as hub:
+        admin = AdminClient({"bootstrap.servers": hub.bootstrap})
+        admin.create_topics([NewTopic("table", 1, config={"cleanup.policy": "compact"})])["table"].result(10)
+        expected: dict[bytes | None, bytes] = {}
+        kills = 6
+        for life in range(kills + 1):
+            producer = Producer({"bootstrap.servers": hub.bootstrap, "batch.num.messages": 5, "linger.ms": 1})
+            for number in range(1500):
+                key, value = b"k%d" % chance.randrange(200), b"%d-%d" % (life, number)
+                producer.produce("table", value, key=key)
+                expected[key] = value
+            assert producer.flush(20) == 0
+            if life < kills:
+                time.sleep(chance.uniform(0, 0.15))
+                hub.kill()
+                hub.restart()
+        seen: dict[bytes | None, bytes] = {}
+        sent_last = max(expected.values(), key=order_of)
+        for each in await read_aiokafka(hub.bootstrap, "table", 1, 10**6, sent_last):
+            seen[each.event.key] = each.event.value
+        assert seen == expected
+        assert "bytes freed" in hub.stderr
+
+
+def order_of(value: bytes) -> tuple[int, int]:
+    life, _, number = value.partition(b"-")
+    return int(life), int(number)

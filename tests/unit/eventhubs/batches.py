@@ -46,3 +46,28 @@ def records_of(data: bytes) -> list[Record]:
         assert batch.validate_crc()
         records += [Record(each.offset, each.timestamp, each.value) for each in batch]
     return records
+
+
+class Keyed(NamedTuple):
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+def make_keyed_batch(*pairs: tuple[bytes | None, bytes | None], compression: int = 0, producer: int = -1) -> bytes:
+    """A batch of keys and values; a value of None is a tombstone. `producer` sends its sequence 0."""
+    idempotent = (producer, 0, 0) if producer >= 0 else (-1, -1, -1)
+    builder = DefaultRecordBatchBuilder(2, compression, 0, *idempotent, 10_000_000)
+    for offset, (key, value) in enumerate(pairs):
+        builder.append(offset, PRODUCED_MS, key, value, [])
+    return bytes(builder.build())
+
+
+def keyed_records_of(data: bytes) -> list[Keyed]:
+    """All records with their keys, their batches' checksums verified."""
+    records = []
+    for raw in split(data):
+        batch = DefaultRecordBatch(raw)
+        assert batch.validate_crc()
+        records += [Keyed(each.offset, each.key, each.value) for each in batch]
+    return records

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from ..settings import GroupSettings
+from .consumer import subscription
 from .model import (
     JoinAnswer,
     JoinedMember,
@@ -363,6 +364,12 @@ class Group:
         member.answer_sync(SyncAnswer(Refusal.UNKNOWN_MEMBER))
         if self.leader == member.member_id:
             self.leader = None
+
+    def subscribed_topics(self) -> frozenset[str]:
+        """What the members of a group of consumers subscribe to, as far as their metadata can be read."""
+        return frozenset(
+            topic for member in self.members.values() for topic in subscription(member.metadata(self.protocol_name))
+        )
 
     # ---- time
 

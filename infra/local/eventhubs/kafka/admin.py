@@ -1,23 +1,15 @@
-"""Creating, growing, deleting topics, and reading their settings."""
+"""Creating, growing, emptying and deleting topics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from kio.schema.errors import ErrorCode
-
 from ..errors import HubError
 from ..hub import Hub
-from ..topics import Topic
 from .codec import Fields
 from .error_codes import code_of
 from .session import Session
-
-_TOPIC_RESOURCE = 2
-_BROKER_RESOURCE = 4
-_SET_ON_TOPIC = 1
-_DEFAULT = 5
 
 
 def _outcome(name: str, attempt: Callable[[], object]) -> dict[str, Any]:
@@ -71,51 +63,23 @@ async def _delete(hub: Hub, name: str) -> Fields:
     return {"name": name}
 
 
-async def describe_configs(session: Session, body: Any) -> Fields:
-    """The settings of topics; the broker itself shows the defaults for them."""
-    return {"results": [_describe(session.hub, resource) for resource in body.resources]}
-
-
-def _describe(hub: Hub, resource: Any) -> Fields:
-    answer = {"resource_type": resource.resource_type, "resource_name": resource.resource_name}
-    try:
-        if resource.resource_type == _TOPIC_RESOURCE:
-            own = _own_configs(hub.catalogue.get(resource.resource_name))
-        elif resource.resource_type == _BROKER_RESOURCE:
-            own = {}
-        else:
-            return answer | {"error_code": ErrorCode.invalid_request, "error_message": "no such resource type"}
-    except HubError as error:
-        return answer | {"error_code": code_of(error), "error_message": str(error)}
-    asked = resource.configuration_keys
-    configs = _default_configs(hub) | own
-    return answer | {
-        "configs": [
+async def delete_records(session: Session, body: Any) -> Fields:
+    """Give up the records below an offset."""
+    return {
+        "topics": [
             {
-                "name": name,
-                "value": value,
-                "config_source": _SET_ON_TOPIC if name in own else _DEFAULT,
-                "read_only": resource.resource_type == _BROKER_RESOURCE,
+                "name": topic.name,
+                "partitions": [_delete_records(session.hub, topic.name, each) for each in topic.partitions],
             }
-            for name, value in configs.items()
-            if not asked or name in asked
+            for topic in body.topics
         ]
     }
 
 
-def _own_configs(topic: Topic) -> dict[str, str]:
-    return dict(topic.configs)
-
-
-def _default_configs(hub: Hub) -> dict[str, str]:
-    limits = hub.settings.log
-    return {
-        "cleanup.policy": "delete",
-        "compression.type": "producer",
-        "max.message.bytes": str(limits.max_batch_bytes),
-        "message.timestamp.type": "LogAppendTime",
-        "min.insync.replicas": "1",
-        "retention.bytes": str(limits.retention_bytes),
-        "retention.ms": str(limits.retention_ms),
-        "segment.bytes": str(limits.segment_bytes),
-    }
+def _delete_records(hub: Hub, topic: str, partition: Any) -> Fields:
+    answer = {"partition_index": partition.partition_index, "low_watermark": -1}
+    try:
+        log = hub.partition(topic, partition.partition_index)
+        return answer | {"low_watermark": log.delete_before(partition.offset)}
+    except HubError as error:
+        return answer | {"error_code": code_of(error)}

@@ -30,10 +30,15 @@ class Api(enum.IntEnum):
     API_VERSIONS = 18
     CREATE_TOPICS = 19
     DELETE_TOPICS = 20
+    DELETE_RECORDS = 21
     INIT_PRODUCER_ID = 22
     DESCRIBE_CONFIGS = 32
+    ALTER_CONFIGS = 33
     SASL_AUTHENTICATE = 36
     CREATE_PARTITIONS = 37
+    DELETE_GROUPS = 42
+    INCREMENTAL_ALTER_CONFIGS = 44
+    OFFSET_DELETE = 47
     DESCRIBE_CLUSTER = 60
 
 
@@ -62,10 +67,15 @@ VERSIONS: dict[int, Versions] = {
     Api.API_VERSIONS: Versions(0, 3),
     Api.CREATE_TOPICS: Versions(2, 6),
     Api.DELETE_TOPICS: Versions(1, 5),
+    Api.DELETE_RECORDS: Versions(0, 2),
     Api.INIT_PRODUCER_ID: Versions(0, 4),
     Api.DESCRIBE_CONFIGS: Versions(1, 4),
+    Api.ALTER_CONFIGS: Versions(0, 2),
     Api.SASL_AUTHENTICATE: Versions(0, 2),
     Api.CREATE_PARTITIONS: Versions(0, 3),
+    Api.DELETE_GROUPS: Versions(0, 2),
+    Api.INCREMENTAL_ALTER_CONFIGS: Versions(0, 1),
+    Api.OFFSET_DELETE: Versions(0, 0),
     Api.DESCRIBE_CLUSTER: Versions(0, 1),
 }
 

@@ -59,9 +59,24 @@ def decode_request(prefix: Prefix, frame: bytes) -> Request:
         schema = load_request_schema(prefix.api_key, prefix.api_version)
         header, size = entity_reader(schema.__header_schema__)(frame, 0)
         body, _ = entity_reader(schema)(frame, size)
+        _check_lists(body)
     except Exception as error:  # kio's own errors, and whatever hostile numbers make of dates and lengths
         raise BadRequest(f"API {prefix.api_key} v{prefix.api_version}: {error!r}") from error
     return Request(prefix, getattr(header, "client_id", None) or "", body)
+
+
+def _check_lists(entity: Any) -> None:
+    """Refuse null for a list that must be there: kio lets it pass."""
+    schema: type = type(entity)
+    for slot in _slots(schema):
+        if not slot.many:
+            continue
+        items = getattr(entity, slot.name)
+        if items is None and not slot.nullable:
+            raise ValueError(f"{slot.name} must not be null")
+        if slot.nested is not None:
+            for item in items or ():
+                _check_lists(item)
 
 
 def encode_response(prefix: Prefix, answer: Fields, version: int | None = None) -> bytes:
@@ -80,12 +95,13 @@ class _Slot(NamedTuple):
     nested: type | None
     many: bool
     default: Any
+    nullable: bool
 
 
 def fill(schema: type, values: Fields) -> Any:
     """An entity of the schema: known fields from `values`, the others from their defaults."""
     arguments = {}
-    for name, nested, many, default in _slots(schema):
+    for name, nested, many, default, _ in _slots(schema):
         value = values.get(name, MISSING)
         if value is MISSING:
             value = default
@@ -105,7 +121,7 @@ def _slot(field: Field[Any]) -> _Slot:
     nested = next((kind for kind in kinds if is_dataclass(kind)), None)
     many = any(get_origin(kind) is tuple for kind in (field.type, *get_args(field.type)))
     default = field.default if field.default is not MISSING else _zero(kinds, many)
-    return _Slot(field.name, nested if isinstance(nested, type) else None, many, default)
+    return _Slot(field.name, nested if isinstance(nested, type) else None, many, default, NoneType in kinds)
 
 
 def _flatten(kind: Any) -> tuple[Any, ...]:

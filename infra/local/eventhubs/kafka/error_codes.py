@@ -14,10 +14,13 @@ _OF_ERROR: dict[type[errors.HubError], ErrorCode] = {
     errors.InvalidTopic: ErrorCode.invalid_topic_exception,
     errors.InvalidPartitions: ErrorCode.invalid_partitions,
     errors.InvalidConfig: ErrorCode.invalid_config,
+    errors.LimitReached: ErrorCode.policy_violation,
+    errors.OffsetOutOfRange: ErrorCode.offset_out_of_range,
     errors.CorruptBatch: ErrorCode.corrupt_message,
     errors.MalformedBatch: ErrorCode.invalid_record,
     errors.BatchTooLarge: ErrorCode.message_too_large,
     errors.UnsupportedBatch: ErrorCode.unsupported_for_message_format,
+    errors.UnknownCodec: ErrorCode.unsupported_compression_type,
     errors.OutOfOrderSequence: ErrorCode.out_of_order_sequence_number,
     errors.StaleProducerEpoch: ErrorCode.invalid_producer_epoch,
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +13,7 @@ from kio.schema.errors import ErrorCode
 
 from ..errors import HubError, UnknownTopic
 from ..hub import Hub
+from ..log.batch import count_records
 from ..log.partition import PartitionLog
 from .codec import Fields
 from .error_codes import code_of
@@ -37,7 +40,34 @@ async def fetch(session: Session, body: Any) -> Fields:
                     await changed.wait()
             except TimeoutError:
                 break
-    return {"responses": _read_all(session.hub, body)}
+    if not session.may("listen"):
+        return {"responses": _refused(body)}
+    answers = _read_all(session.hub, body)
+    session.throttle_s = _throttle(session.hub, answers)
+    return {"responses": answers, "throttle_time": datetime.timedelta(seconds=session.throttle_s)}
+
+
+def _refused(body: Any) -> list[Fields]:
+    code = ErrorCode.topic_authorization_failed
+    return [
+        {
+            "topic": topic.topic,
+            "partitions": [
+                {"partition_index": each.partition, "error_code": code, "high_watermark": -1, "records": b""}
+                for each in topic.partitions
+            ],
+        }
+        for topic in body.topics
+    ]
+
+
+def _throttle(hub: Hub, answers: list[Fields]) -> float:
+    """For how long the client has to wait after what it is given now, in seconds."""
+    if hub.throughput is None:
+        return 0.0
+    given = [partition["records"] for answer in answers for partition in answer["partitions"]]
+    events = sum(count_records(records) for records in given)
+    return hub.throughput.egress.take(sum(map(len, given)), events, time.monotonic())
 
 
 @contextmanager

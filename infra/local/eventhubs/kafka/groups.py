@@ -1,4 +1,4 @@
-"""Group membership, committed offsets, and looking at groups."""
+"""Group membership and committed offsets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from kio.schema.errors import ErrorCode
 
 from ..errors import HubError
-from ..groups.model import JoinRequest, Protocol, State, SyncRequest
+from ..groups.model import JoinRequest, Protocol, SyncRequest
 from ..log.flush import Ticket
 from ..offsets import Committed
 from .codec import Fields
@@ -188,52 +188,4 @@ def _offset_fields(index: int, committed: Committed) -> Fields:
         "committed_offset": committed.offset,
         "committed_leader_epoch": committed.leader_epoch,
         "metadata": committed.metadata,
-    }
-
-
-async def list_groups(session: Session, body: Any) -> Fields:
-    """Groups with members, and groups that have only committed offsets."""
-    wanted_states = {state.lower() for state in getattr(body, "states_filter", ())}
-    live = session.hub.coordinator.groups
-    rows = [(group.group_id, group.protocol_type, group.state.value) for group in live.values()]
-    rows += [(name, "consumer", State.EMPTY.value) for name in session.hub.offsets.groups() if name not in live]
-    return {
-        "groups": [
-            {"group_id": name, "protocol_type": protocol_type, "group_state": state}
-            for name, protocol_type, state in rows
-            if not wanted_states or state.lower() in wanted_states
-        ]
-    }
-
-
-async def describe_groups(session: Session, body: Any) -> Fields:
-    """The members of groups and what they were assigned."""
-    return {"groups": [_describe(session, name) for name in body.groups]}
-
-
-def _describe(session: Session, name: str) -> Fields:
-    group = session.hub.coordinator.groups.get(name)
-    if group is None:
-        known = bool(session.hub.offsets.committed(name))
-        return {
-            "group_id": name,
-            "group_state": State.EMPTY.value if known else "Dead",
-            "protocol_type": "consumer" if known else "",
-        }
-    return {
-        "group_id": name,
-        "group_state": group.state.value,
-        "protocol_type": group.protocol_type,
-        "protocol_data": group.protocol_name or "",
-        "members": [
-            {
-                "member_id": member.member_id,
-                "group_instance_id": member.instance_id,
-                "client_id": member.client_id,
-                "client_host": member.client_host,
-                "member_metadata": member.metadata(group.protocol_name),
-                "member_assignment": member.assignment,
-            }
-            for member in group.members.values()
-        ],
     }

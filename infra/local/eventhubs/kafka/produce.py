@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import datetime
 import logging
+import time
 from collections.abc import Awaitable
 from typing import Any
 
 from kio.schema.errors import ErrorCode
 
-from ..errors import HubError, StorageFailed
+from ..errors import HubError, StorageFailed, UnknownCodec
+from ..log.batch import HEADER_BYTES, read_header
 from ..log.partition import Appended, PartitionLog
 from .codec import Fields
 from .error_codes import code_of
 from .session import Session
 
+_GZIP = 1
 _log = logging.getLogger(__name__)
 
 
@@ -27,15 +30,28 @@ def produce(session: Session, body: Any) -> Awaitable[Fields | None]:
 
     A producer may therefore send on while its earlier batches wait for the disk.
     """
-    refused = _refuse(body)
+    refused = _refuse(session, body)
     results = [
         (topic.name, [_append(session, topic.name, partition, refused) for partition in topic.partition_data])
         for topic in body.topic_data
     ]
-    return _acknowledge(results, body.acks)
+    session.throttle_s = _throttle(session, results)
+    return _acknowledge(results, body.acks, session.throttle_s)
 
 
-def _refuse(body: Any) -> ErrorCode | None:
+def _throttle(session: Session, results: list[tuple[str, list[_Result]]]) -> float:
+    """For how long the client has to wait after what it has just sent, in seconds."""
+    throughput = session.hub.throughput
+    if throughput is None:
+        return 0.0
+    done = [result for _, partitions in results for result in partitions if result.appended is not None]
+    events = sum(result.appended.next_offset - result.appended.base_offset for result in done if result.appended)
+    return throughput.ingress.take(sum(result.size for result in done), events, time.monotonic())
+
+
+def _refuse(session: Session, body: Any) -> ErrorCode | None:
+    if not session.may("send"):
+        return ErrorCode.topic_authorization_failed
     if body.acks not in (-1, 0, 1):
         return ErrorCode.invalid_required_acks
     if body.transactional_id is not None:
@@ -52,6 +68,7 @@ class _Result:
         self.message: str | None = None
         self.log: PartitionLog | None = None
         self.appended: Appended | None = None
+        self.size = 0
 
     def fail(self, error: HubError) -> None:
         if isinstance(error, StorageFailed):
@@ -79,13 +96,23 @@ def _append(session: Session, topic: str, partition: Any, refused: ErrorCode | N
         return result
     try:
         result.log = session.hub.partition(topic, partition.index)
-        result.appended = result.log.append(partition.records or b"", session.hub.clock_ms())
+        records = partition.records or b""
+        if session.hub.settings.only_gzip:
+            _check_codec(records)
+        result.appended = result.log.append(records, session.hub.clock_ms())
+        result.size = len(records)
     except HubError as error:
         result.fail(error)
     return result
 
 
-async def _acknowledge(results: list[tuple[str, list[_Result]]], acks: int) -> Fields | None:
+def _check_codec(records: bytes) -> None:
+    """Refuse what Event Hubs does not take: it knows no compression but gzip."""
+    if len(records) >= HEADER_BYTES and read_header(records).codec > _GZIP:
+        raise UnknownCodec("Event Hubs takes gzip or no compression")
+
+
+async def _acknowledge(results: list[tuple[str, list[_Result]]], acks: int, throttle_s: float) -> Fields | None:
     for _, partitions in results:
         for result in partitions:
             if result.log is not None and result.appended is not None and acks != 0:
@@ -99,10 +126,11 @@ async def _acknowledge(results: list[tuple[str, list[_Result]]], acks: int) -> F
             raise LostWrite(failed[0].message or failed[0].code.name)
         return None
     return {
+        "throttle_time": datetime.timedelta(seconds=throttle_s),
         "responses": [
             {"name": topic, "partition_responses": [result.fields() for result in partitions]}
             for topic, partitions in results
-        ]
+        ],
     }
 
 

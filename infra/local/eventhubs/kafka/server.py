@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import ssl
 import struct
 from collections.abc import Awaitable
 
 from kio.schema.errors import ErrorCode
 
 from ..hub import Hub
-from . import admin, auth, fetch, groups, metadata, produce
+from . import admin, auth, configs, fetch, group_admin, groups, metadata, produce
 from .apis import Api, served
 from .codec import BadRequest, Fields, Prefix, decode_request, encode_response, read_prefix
 from .session import Handler, Session
@@ -37,16 +38,21 @@ _HANDLERS: dict[int, Handler] = {
     Api.HEARTBEAT: groups.heartbeat,
     Api.LEAVE_GROUP: groups.leave_group,
     Api.SYNC_GROUP: groups.sync_group,
-    Api.DESCRIBE_GROUPS: groups.describe_groups,
-    Api.LIST_GROUPS: groups.list_groups,
+    Api.DESCRIBE_GROUPS: group_admin.describe_groups,
+    Api.LIST_GROUPS: group_admin.list_groups,
     Api.SASL_HANDSHAKE: auth.sasl_handshake,
     Api.API_VERSIONS: metadata.api_versions,
     Api.CREATE_TOPICS: admin.create_topics,
     Api.DELETE_TOPICS: admin.delete_topics,
+    Api.DELETE_RECORDS: admin.delete_records,
     Api.INIT_PRODUCER_ID: produce.init_producer_id,
-    Api.DESCRIBE_CONFIGS: admin.describe_configs,
+    Api.DESCRIBE_CONFIGS: configs.describe_configs,
+    Api.ALTER_CONFIGS: configs.alter_configs,
     Api.SASL_AUTHENTICATE: auth.sasl_authenticate,
     Api.CREATE_PARTITIONS: admin.create_partitions,
+    Api.DELETE_GROUPS: group_admin.delete_groups,
+    Api.INCREMENTAL_ALTER_CONFIGS: configs.incremental_alter_configs,
+    Api.OFFSET_DELETE: group_admin.offset_delete,
     Api.DESCRIBE_CLUSTER: metadata.describe_cluster,
 }
 
@@ -54,8 +60,9 @@ _HANDLERS: dict[int, Handler] = {
 class KafkaServer:
     """The listener of one hub."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, tls: ssl.SSLContext | None = None) -> None:
         self._hub = hub
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -64,7 +71,7 @@ class KafkaServer:
         """Listen; afterwards `port` is the bound one."""
         settings = self._hub.settings
         self._server = await asyncio.start_server(
-            self._accept, settings.host, settings.kafka_port, limit=_READ_AHEAD_BYTES
+            self._accept, settings.host, settings.kafka_port, limit=_READ_AHEAD_BYTES, ssl=self._tls
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -134,6 +141,8 @@ class _Connection:
             if not served(prefix.api_key, prefix.api_version):
                 await self._answer_unserved(prefix)
                 continue
+            if not auth.may_ask(self._session, prefix.api_key):
+                raise BadRequest(f"API {prefix.api_key} without a key of this namespace")
             request = decode_request(prefix, frame)
             self._session.client_id = request.client_id
             self._session.version = prefix.api_version
@@ -144,7 +153,10 @@ class _Connection:
             else:
                 await self._produced.join()
                 await self._send(prefix, await handle(self._session, request.body))
-            await asyncio.sleep(0)  # a flood of requests that are answered at once must not keep the loop to itself
+            # Without throttling still a turn for the others: a flood of requests that are answered at once must not
+            # keep the loop to itself.
+            wait_s, self._session.throttle_s = self._session.throttle_s, 0.0
+            await asyncio.sleep(wait_s)
 
     async def _read_frame(self) -> bytes:
         # The frame is gathered as it arrives: a length alone never makes the server allocate it.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..hub import Hub
+from ..namespace import AccessKey, Right
 from .codec import Fields
 
 NODE_ID = 1
@@ -24,6 +25,16 @@ class Session:
     client_id: str = ""
     version: int = 0
     """Of the request being handled."""
+    key: AccessKey | None = None
+    """What the client has shown; None before, or without, a login."""
+    locked_out: bool = False
+    """Whether it has shown a wrong one: nothing more is heard from it."""
+    throttle_s: float = 0.0
+    """For how long the client has to wait before its next request."""
+
+    def may(self, right: Right) -> bool:
+        """Whether the client's key, if it has shown one, allows this."""
+        return self.key is None or self.key.allows(right)
 
 
 Handler = Callable[[Session, Any], Awaitable[Fields | None]]

@@ -28,6 +28,7 @@ _COMPRESSION_MASK = 0x07
 _LOG_APPEND_TIME = 0x08
 _TRANSACTIONAL = 0x10
 _CONTROL = 0x20
+_HAS_DELETE_HORIZON = 0x40
 _LAST_CODEC = 4  # none, gzip, snappy, lz4, zstd
 _LEAST_RECORD_BYTES = 7  # length, attributes, time, offset, key and value lengths, header count
 LEADER_EPOCH = 0  # there is one broker, and it never hands over
@@ -51,6 +52,11 @@ class BatchHeader(NamedTuple):
     record_count: int
 
     @property
+    def codec(self) -> int:
+        """How the records are compressed: 0 not, 1 gzip, 2 snappy, 3 lz4, 4 zstd."""
+        return self.attributes & _COMPRESSION_MASK
+
+    @property
     def size(self) -> int:
         """Bytes of the whole batch, header included."""
         return self.batch_length + LENGTH_OVERHEAD
@@ -64,6 +70,16 @@ class BatchHeader(NamedTuple):
 def read_header(buffer: bytes | memoryview, position: int = 0) -> BatchHeader:
     """The header at `position`; `buffer` must hold all `HEADER_BYTES` of it."""
     return BatchHeader._make(_HEADER.unpack_from(buffer, position))
+
+
+def count_records(batches: bytes) -> int:
+    """How many records there are in whole batches."""
+    count = position = 0
+    while position < len(batches):
+        header = read_header(batches, position)
+        count += header.record_count
+        position += header.size
+    return count
 
 
 def checksum_matches(header: BatchHeader, batch: memoryview) -> bool:
@@ -107,25 +123,35 @@ def stamp(
     records: bytes, header: BatchHeader, base_offset: int, append_ms: int
 ) -> tuple[BatchHeader, list[bytes | memoryview]]:
     """The batch at its place in the log: its new header, and the pieces to write in order."""
-    attributes = header.attributes | _LOG_APPEND_TIME
-    checked = _CHECKED.pack(
-        attributes,
-        header.last_offset_delta,
-        header.base_timestamp,
-        append_ms,
-        header.producer_id,
-        header.producer_epoch,
-        header.base_sequence,
-        header.record_count,
-    )
-    payload = memoryview(records)[HEADER_BYTES:]
-    crc = crc32c(payload, crc32c(checked))
-    unchecked = _UNCHECKED.pack(base_offset, header.batch_length, LEADER_EPOCH, _MAGIC, crc)
     stamped = header._replace(
         base_offset=base_offset,
         leader_epoch=LEADER_EPOCH,
-        crc=crc,
-        attributes=attributes,
+        attributes=(header.attributes | _LOG_APPEND_TIME) & ~_HAS_DELETE_HORIZON,
         max_timestamp=append_ms,
     )
-    return stamped, [unchecked + checked, payload]
+    payload = memoryview(records)[HEADER_BYTES:]
+    stamped, packed = _sealed(stamped, payload)
+    return stamped, [packed, payload]
+
+
+def compose(header: BatchHeader, payload: bytes) -> bytes:
+    """A batch of these fields and this payload, with the length and checksum that belong to it."""
+    sized = header._replace(batch_length=HEADER_BYTES - LENGTH_OVERHEAD + len(payload))
+    return _sealed(sized, payload)[1] + payload
+
+
+def _sealed(header: BatchHeader, payload: bytes | memoryview) -> tuple[BatchHeader, bytes]:
+    """The header with its checksum, and its bytes."""
+    checked = _CHECKED.pack(*header[5:])
+    crc = crc32c(payload, crc32c(checked))
+    return header._replace(crc=crc), _UNCHECKED.pack(*header[:4], crc) + checked
+
+
+def delete_horizon_ms(header: BatchHeader) -> int | None:
+    """When the batch's tombstones may go, if a compaction has said so. It is kept in place of the base time."""
+    return header.base_timestamp if header.attributes & _HAS_DELETE_HORIZON else None
+
+
+def with_delete_horizon(header: BatchHeader, horizon_ms: int) -> BatchHeader:
+    """The batch keeping its tombstones until then; its records' times are the append time, whatever the base is."""
+    return header._replace(attributes=header.attributes | _HAS_DELETE_HORIZON, base_timestamp=horizon_ms)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import CannotStart, StorageFailed
+from ..errors import OffsetOutOfRange, StorageFailed
 from ..settings import LogSettings
 from .batch import check_produced, stamp
+from .checkpoint import CHECKPOINT_BYTES, write_snapshot
+from .compaction import CompactionPass, Replacement
 from .files import sync_directory
 from .flush import Flusher, FlushJob, Ticket
 from .producers import ProducerWindow
+from .recovery import recover
 from .segment import Segment
+from .start_offset import write_start_offset
 
 _log = logging.getLogger(__name__)
 
@@ -51,36 +55,11 @@ class PartitionLog:
         self._unflushed: set[Segment] = set()
         self._last_ticket: Ticket | None = None
         self._failure: str | None = None
-        self._segments = self._recover()
+        self._closed = False
+        self._clean_until = 0
+        self._start_offset, self._segments = recover(directory, settings, self._producers)
         self._readable = self._end()
         self._last_append_ms = max(segment.max_timestamp for segment in self._segments)
-
-    def _recover(self) -> list[Segment]:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        paths = sorted(self._directory.glob("*.log"))
-        if not paths:
-            segment = Segment.create(self._directory, 0, self._settings.index_interval_bytes)
-            segment.sync()
-            return [segment]
-        segments: list[Segment] = []
-        for path in paths:
-            if segments and int(path.stem) != segments[-1].next_offset:
-                raise CannotStart(
-                    f"{path} does not follow offset {segments[-1].next_offset - 1}, where the segment before it "
-                    "ends: a file, or the end of one, is missing. Restore it from a copy, or move the earlier "
-                    "segments away to go on without them."
-                )
-            segments.append(
-                Segment.recover(
-                    path,
-                    self._settings.index_interval_bytes,
-                    last=path == paths[-1],
-                    on_batch=self._producers.note,
-                )
-            )
-        if segments[0].base_offset > 0:
-            self._producers.forget_past()
-        return segments
 
     def _end(self) -> _End:
         active = self._segments[-1]
@@ -89,7 +68,7 @@ class PartitionLog:
     @property
     def start_offset(self) -> int:
         """The first offset that is still kept."""
-        return self._segments[0].base_offset
+        return max(self._start_offset, self._segments[0].base_offset)
 
     @property
     def high_watermark(self) -> int:
@@ -100,6 +79,11 @@ class PartitionLog:
     def end_offset(self) -> int:
         """The offset that the next record gets."""
         return self._segments[-1].next_offset
+
+    @property
+    def failure(self) -> str | None:
+        """Why the partition takes nothing until a restart, if so."""
+        return self._failure
 
     @property
     def size_bytes(self) -> int:
@@ -124,6 +108,8 @@ class PartitionLog:
         active.append(header, pieces)
         self._last_append_ms = append_ms
         self._producers.note(header)
+        if active.unmarked_bytes >= CHECKPOINT_BYTES:
+            self._checkpoint()
         self._unflushed.add(active)
         self._last_ticket = self._flusher.mark(self)
         if self._last_ticket is None:
@@ -150,12 +136,19 @@ class PartitionLog:
         except OSError as error:
             self._fail(error)
             raise StorageFailed(self._failure) from error
+        self._checkpoint()
         try:
             segment = Segment.create(self._directory, active.next_offset, self._settings.index_interval_bytes)
         except OSError as error:
             raise StorageFailed(f"{self._directory}: {error.strerror}; nothing was stored") from error
         self._segments.append(segment)
         return segment
+
+    def _checkpoint(self) -> None:
+        """Spare the next restart the reading of what is there now."""
+        if self._failure is None and self._segments[-1].unmarked_bytes:
+            self._segments[-1].write_mark()
+            write_snapshot(self._directory, self._producers.snapshot(self.end_offset))
 
     def begin_flush(self) -> FlushJob:
         """All segments written to since the last flush; afterwards they are readable."""
@@ -218,11 +211,11 @@ class PartitionLog:
     def find_time(self, timestamp_ms: int) -> tuple[int, int] | None:
         """Offset and append time of the first readable record appended at or after the time."""
         for segment in self._segments:
-            if segment.max_timestamp < timestamp_ms:
+            if segment.max_timestamp < timestamp_ms or segment.next_offset <= self.start_offset:
                 continue
             header = segment.locate_time(timestamp_ms)
             if header is not None and header.base_offset < self._readable.offset:
-                return header.base_offset, header.max_timestamp
+                return max(header.base_offset, self.start_offset), header.max_timestamp
             return None
         return None
 
@@ -262,7 +255,85 @@ class PartitionLog:
         sync_directory(self._directory)
         self._producers.forget_past()
 
+    def delete_before(self, offset: int) -> int:
+        """Give up the records below `offset` (-1: all that are readable); returns the new start, durable on return.
+
+        Raises OffsetOutOfRange beyond the high watermark, and StorageFailed.
+        """
+        target = self.high_watermark if offset == -1 else offset
+        if not 0 <= target <= self.high_watermark:
+            raise OffsetOutOfRange(f"offset {offset} is not between 0 and the high watermark {self.high_watermark}")
+        if target <= self.start_offset:
+            return self.start_offset
+        self._segments[-1].sync()  # the start must not be durable before the records it counts
+        write_start_offset(self._directory, target)
+        self._start_offset = target
+        if target == self.end_offset and self._segments[-1].size > 0:
+            self._roll()
+        doomed = sum(segment.next_offset <= target for segment in self._segments[:-1])
+        if doomed:
+            self._drop(doomed)
+        return self.start_offset
+
+    def plan_compaction(
+        self, now_ms: int, delete_retention_ms: int, stopped: Callable[[], bool]
+    ) -> CompactionPass | None:
+        """A pass for a thread to run, if enough was written since the last one; otherwise None."""
+        dirty = sum(segment.size for segment in self._segments if segment.base_offset >= self._clean_until)
+        if dirty < max(self._settings.compaction_bytes, self.size_bytes - dirty) or self._failure is not None:
+            return None
+        if self._segments[-1].size > 0 and self._readable.offset == self.end_offset:
+            self._roll()
+            self._readable = self._end()
+        closed = [
+            segment
+            for segment in self._segments[:-1]
+            if segment.next_offset <= self._readable.offset and segment is not self._readable.segment
+        ]
+        if not closed:
+            return None
+        self._clean_until = closed[-1].next_offset
+        return CompactionPass(
+            self._directory,
+            closed,
+            self._producers.base_offsets(),
+            now_ms,
+            delete_retention_ms,
+            self._settings.segment_bytes,
+            self._settings.index_interval_bytes,
+            stopped,
+        )
+
+    def finish_compaction(self, replacements: Sequence[Replacement]) -> int:
+        """Put the compacted segments in place, oldest first; returns how many bytes that freed.
+
+        A segment that was deleted meanwhile keeps its replacement, and all later ones, from being used: tombstones
+        must not go before what they delete.
+        """
+        freed = 0
+        for number, (old, new) in enumerate(replacements):
+            at = next((index for index, each in enumerate(self._segments) if each is old[0]), None)
+            if self._closed or at is None or tuple(self._segments[at : at + len(old)]) != old:
+                for unused in replacements[number:]:
+                    unused.new.remove()
+                break
+            new.take_place(old[0].path)
+            new.write_mark()
+            self._segments[at : at + len(old)] = [new]
+            old[0].close()  # its file is gone, its name is the new one's
+            for segment in old[1:]:
+                segment.remove()
+            freed += sum(segment.size for segment in old) - new.size
+        return freed
+
+    def configure(self, settings: LogSettings) -> None:
+        """Go on with these limits."""
+        self._settings = settings
+
     def close(self) -> None:
         """Give the files back. Unflushed writes are the flusher's to finish before."""
+        if not self._closed:
+            self._checkpoint()
+        self._closed = True
         for segment in self._segments:
             segment.close()

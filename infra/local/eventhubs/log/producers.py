@@ -6,24 +6,14 @@ As in Kafka the last five batches of each producer are kept, because a client ha
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from typing import NamedTuple
 
 from ..errors import OutOfOrderSequence, StaleProducerEpoch
 from .batch import BatchHeader
+from .checkpoint import ProducerSnapshot, StoredBatch, StoredProducer
 
 _REMEMBERED_BATCHES = 5
 _REMEMBERED_PRODUCERS = 10_000
 _SEQUENCES = 2**31
-
-
-class StoredBatch(NamedTuple):
-    """A batch that is in the log already."""
-
-    base_sequence: int
-    last_sequence: int
-    base_offset: int
-    next_offset: int
-    append_ms: int
 
 
 class _Producer:
@@ -76,6 +66,8 @@ class ProducerWindow:
     def note(self, batch: BatchHeader) -> None:
         """Remember a batch that was stored."""
         if batch.producer_id < 0:
+            # Where compaction has dropped batches, a producer may have had its past.
+            self._past_is_whole = self._past_is_whole and batch.record_count > 0
             return
         known = self._producers.get(batch.producer_id)
         if known is None or known.epoch != batch.producer_epoch:
@@ -93,6 +85,29 @@ class ProducerWindow:
         if len(self._producers) > _REMEMBERED_PRODUCERS:
             self._producers.popitem(last=False)
             self._past_is_whole = False
+
+    def base_offsets(self) -> frozenset[int]:
+        """Where the remembered batches begin."""
+        return frozenset(batch.base_offset for known in self._producers.values() for batch in known.batches)
+
+    def snapshot(self, next_offset: int) -> ProducerSnapshot:
+        """What is remembered, to be kept in a file; all batches below `next_offset` were noted."""
+        return ProducerSnapshot(
+            next_offset,
+            self._past_is_whole,
+            [
+                StoredProducer(producer_id, known.epoch, list(known.batches))
+                for producer_id, known in self._producers.items()
+            ],
+        )
+
+    def restore(self, snapshot: ProducerSnapshot | None) -> None:
+        """Remember exactly what was kept; nothing if nothing was."""
+        self._producers.clear()
+        self._past_is_whole = snapshot is None or snapshot.past_is_whole
+        for stored in snapshot.producers if snapshot is not None else ():
+            known = self._producers[stored.producer_id] = _Producer(stored.epoch)
+            known.batches.extend(stored.batches)
 
     def forget_past(self) -> None:
         """The start of the log was deleted, so a producer not remembered may nevertheless have a past."""

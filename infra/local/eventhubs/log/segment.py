@@ -10,8 +10,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from crc32c import crc32c
+
 from ..errors import CannotStart
 from .batch import HEADER_BYTES, BatchHeader, is_stored, read_header
+from .checkpoint import SegmentMark, mark_path, write_mark
 from .files import cut_tail, sync_directory, write_whole
 
 _log = logging.getLogger(__name__)
@@ -37,6 +40,8 @@ class Segment:
         self.next_offset = base_offset
         self.size = 0
         self.max_timestamp = -1
+        self._crc = 0
+        self._marked_bytes = 0
         self._fd = fd
         self._closing = threading.Lock()
         self._closed = False
@@ -50,7 +55,11 @@ class Segment:
     @classmethod
     def create(cls, directory: Path, base_offset: int, index_interval_bytes: int) -> Segment:
         """A new, empty segment; its directory entry becomes durable with its first flush."""
-        path = segment_path(directory, base_offset)
+        return cls.create_at(segment_path(directory, base_offset), base_offset, index_interval_bytes)
+
+    @classmethod
+    def create_at(cls, path: Path, base_offset: int, index_interval_bytes: int) -> Segment:
+        """A new, empty segment in a file of any name."""
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
         return cls(path, base_offset, fd, index_interval_bytes, new=True)
 
@@ -62,21 +71,58 @@ class Segment:
         *,
         last: bool,
         on_batch: Callable[[BatchHeader], None],
+        mark: SegmentMark | None = None,
     ) -> Segment:
         """The segment on disk, every batch checked for length, contiguity and checksum, and told to `on_batch`.
 
+        What a mark speaks of is checked as a whole and not told.
         What does not hold at the end of the last segment is a write that a crash cut short, and is cut off. Anywhere
         else it is damage to acknowledged data: `CannotStart`.
         """
         fd = os.open(path, os.O_RDWR)
         segment = cls(path, int(path.stem), fd, index_interval_bytes, new=False)
         size = os.fstat(fd).st_size
+        if mark is not None and mark.holds(fd):
+            segment._adopt(mark)
         for header in segment._sound_batches(size):
             segment._note(header)
             on_batch(header)
         if segment.size < size:
             segment._cut_or_refuse(size, last=last)
         return segment
+
+    def _adopt(self, mark: SegmentMark) -> None:
+        self.size = self._marked_bytes = mark.size
+        self._crc = mark.crc
+        self.next_offset = mark.next_offset
+        self.max_timestamp = mark.max_timestamp
+        self._indexed_until = mark.indexed_until
+        for numbers, stored in (
+            (self._offsets, mark.offsets),
+            (self._positions, mark.positions),
+            (self._times, mark.times),
+        ):
+            numbers.frombytes(stored)
+
+    @property
+    def unmarked_bytes(self) -> int:
+        """How much a restart would have to read batch by batch."""
+        return self.size - self._marked_bytes
+
+    def write_mark(self) -> None:
+        """Spare the next restart the reading of what is there now."""
+        mark = SegmentMark(
+            self.size,
+            self._crc,
+            self.next_offset,
+            self.max_timestamp,
+            self._indexed_until,
+            self._offsets.tobytes(),
+            self._positions.tobytes(),
+            self._times.tobytes(),
+        )
+        write_mark(self.path, mark)
+        self._marked_bytes = self.size
 
     def _sound_batches(self, size: int) -> Iterator[BatchHeader]:
         """The batches from the start on, up to the first that is not sound. The caller notes each before the next."""
@@ -107,6 +153,7 @@ class Segment:
                 or not is_stored(header, chunk[at:end])
             ):
                 return
+            self._crc = crc32c(chunk[at:end], self._crc)
             yield header
             at = self.size - chunk_start
 
@@ -130,7 +177,17 @@ class Segment:
     def append(self, header: BatchHeader, pieces: Sequence[bytes | memoryview]) -> None:
         """Write a stamped batch at the end. `StorageFailed` leaves the segment as it was."""
         write_whole(self._fd, pieces, self.size, str(self.path))
+        for piece in pieces:
+            self._crc = crc32c(piece, self._crc)
         self._note(header)
+
+    def append_all(self, batches: Sequence[bytes]) -> None:
+        """Write batches that are stamped already, by one write."""
+        if batches:
+            write_whole(self._fd, [b"".join(batches)], self.size, str(self.path))
+        for batch in batches:
+            self._crc = crc32c(batch, self._crc)
+            self._note(read_header(batch))
 
     def _note(self, header: BatchHeader) -> None:
         self.max_timestamp = max(self.max_timestamp, header.max_timestamp)
@@ -161,7 +218,7 @@ class Segment:
         entry = bisect_left(self._times, timestamp_ms) - 1
         start = self._positions[entry] if entry >= 0 else 0
         for _, header in self._walk(start):
-            if header.max_timestamp >= timestamp_ms:
+            if header.max_timestamp >= timestamp_ms and header.record_count > 0:
                 return header
         return None
 
@@ -207,7 +264,14 @@ class Segment:
                 self._closed = True
                 os.close(self._fd)
 
+    def take_place(self, path: Path) -> None:
+        """Become the file of this name, whatever it was before; durable on return."""
+        self.path.replace(path)
+        self.path = path
+        sync_directory(path.parent)
+
     def remove(self) -> None:
         """Close and delete the file."""
         self.close()
         self.path.unlink(missing_ok=True)
+        mark_path(self.path).unlink(missing_ok=True)

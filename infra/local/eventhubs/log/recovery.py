@@ -1,0 +1,89 @@
+"""Opening a partition's folder: what a crash left unfinished is put right, what is damaged is refused."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import CannotStart
+from ..settings import LogSettings
+from .batch import BatchHeader
+from .checkpoint import ProducerSnapshot, mark_path, read_mark, read_snapshot, remove_snapshot
+from .compaction import SUFFIX
+from .files import sync_directory
+from .producers import ProducerWindow
+from .segment import Segment
+from .start_offset import read_start_offset, write_start_offset
+
+_log = logging.getLogger(__name__)
+
+
+def recover(directory: Path, settings: LogSettings, producers: ProducerWindow) -> tuple[int, list[Segment]]:
+    """The first offset that was not deleted on request, and the segments, at least one.
+
+    `producers` is told of every batch. Raises CannotStart for what only a human can decide.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    for unfinished in directory.glob(f"*{SUFFIX}"):
+        unfinished.unlink()
+    paths = sorted(directory.glob("*.log"))
+    start_offset = read_start_offset(directory)
+    if not paths:
+        segment = Segment.create(directory, start_offset, settings.index_interval_bytes)
+        segment.sync()
+        return start_offset, [segment]
+    snapshot = read_snapshot(directory)
+    segments = _open(paths, settings, producers, snapshot)
+    if snapshot is not None and segments[-1].next_offset < snapshot.next_offset:
+        # The end of the log is gone, and with it batches that the snapshot would take for stored.
+        for segment in segments:
+            segment.close()
+        remove_snapshot(directory)
+        sync_directory(directory)
+        segments = _open(paths, settings, producers, None)
+    if segments[0].base_offset > 0:
+        producers.forget_past()
+    if start_offset > segments[-1].next_offset:
+        start_offset = segments[-1].next_offset
+        write_start_offset(directory, start_offset)
+    return start_offset, segments
+
+
+def _open(
+    paths: Sequence[Path], settings: LogSettings, producers: ProducerWindow, snapshot: ProducerSnapshot | None
+) -> list[Segment]:
+    """The segments in order. Only what the snapshot of producers covers need not be read batch by batch."""
+    producers.restore(snapshot)
+    known_until = snapshot.next_offset if snapshot is not None else 0
+
+    def note(header: BatchHeader) -> None:
+        if header.base_offset >= known_until:
+            producers.note(header)
+
+    segments: list[Segment] = []
+    for path in paths:
+        if segments and int(path.stem) < segments[-1].next_offset:
+            _remove_covered(path, segments[-1])
+            continue
+        if segments and int(path.stem) != segments[-1].next_offset:
+            raise CannotStart(
+                f"{path} does not follow offset {segments[-1].next_offset - 1}, where the segment before it "
+                "ends: a file, or the end of one, is missing. Restore it from a copy, or move the earlier "
+                "segments away to go on without them."
+            )
+        mark = read_mark(path)
+        if mark is not None and mark.next_offset > known_until:
+            mark = None
+        segments.append(
+            Segment.recover(path, settings.index_interval_bytes, last=path == paths[-1], on_batch=note, mark=mark)
+        )
+    return segments
+
+
+def _remove_covered(path: Path, compacted: Segment) -> None:
+    """Finish a compaction that a crash interrupted: the segment before this one holds what of it is needed."""
+    _log.info("%s: removed, %s has taken its place", path, compacted.path.name)
+    path.unlink(missing_ok=True)
+    mark_path(path).unlink(missing_ok=True)
+    sync_directory(path.parent)
