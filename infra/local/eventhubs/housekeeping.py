@@ -25,6 +25,8 @@ async def housekeep(hub: Hub, closing: threading.Event) -> None:
     while True:
         await asyncio.sleep(hub.settings.log.retention_check_s)
         for topic, index, log in hub.logs():
+            if log.failure is not None:
+                continue  # what the disk holds is uncertain until a restart
             try:
                 if topic.expires:
                     retain(hub, topic, index, log)

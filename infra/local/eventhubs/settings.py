@@ -27,6 +27,8 @@ class LogSettings:
     retention_bytes: int = -1
     """Per partition; -1 is no limit; a topic's own `retention.bytes` goes first."""
     retention_check_s: float = 30.0
+    needs_keys: bool = False
+    """Whether a record without a key is refused, as by every compacted topic."""
     compaction_bytes: int = 1024 * 1024
     """A compacted partition is cleaned when as many bytes, and as many as it held then, came since the last time."""
 

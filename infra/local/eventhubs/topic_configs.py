@@ -110,4 +110,5 @@ def effective(limits: LogSettings, topic: Topic, tier: Tier) -> LogSettings:
         max_batch_bytes=min(topic.limit("max.message.bytes", limits.max_batch_bytes), tier.max_publication_bytes),
         retention_ms=topic.limit("retention.ms", limits.retention_ms),
         retention_bytes=topic.limit("retention.bytes", limits.retention_bytes),
+        needs_keys=topic.compacted,
     )

@@ -17,7 +17,8 @@ def partitions(event_hub):
     return {name: len(topic.partitions) for name, topic in topics.items()}
 
 def test_one(event_hub, new_hub):
-    assert partitions(event_hub)[new_hub(partitions=3)] == 3
+    mine = new_hub(partitions=3)
+    assert partitions(event_hub)[mine] == 3
 
 def test_two(event_hub, new_hub):
     mine = new_hub(cleanup_policy="compact")

@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+import errno
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from infra.local.eventhubs.errors import OffsetOutOfRange, OutOfOrderSequence
+from infra.local.eventhubs.errors import (
+    CannotStart,
+    MalformedBatch,
+    OffsetOutOfRange,
+    OutOfOrderSequence,
+    StorageFailed,
+)
+from infra.local.eventhubs.log import partition as partition_module
+from infra.local.eventhubs.log.batch import HEADER_BYTES, compose, end_of, read_header
 from infra.local.eventhubs.log.compaction import Stopped
 from infra.local.eventhubs.log.flush import Flusher
 from infra.local.eventhubs.log.partition import PartitionLog
@@ -48,19 +57,9 @@ def everything(log: PartitionLog) -> list[Keyed]:
     records, offset = [], log.start_offset
     while data := log.read(offset, EVERYTHING):
         records += keyed_records_of(data)
-        last = data_end(data)
-        assert last > offset, "no progress"
-        offset = last
+        assert end_of(data) > offset, "no progress"
+        offset = end_of(data)
     return records
-
-
-def data_end(data: bytes) -> int:
-    """The offset after the last batch, empty ones included."""
-    at = end = 0
-    while at < len(data):
-        end = int.from_bytes(data[at : at + 8], "big") + int.from_bytes(data[at + 23 : at + 27], "big") + 1
-        at += int.from_bytes(data[at + 8 : at + 12], "big") + 12
-    return end
 
 
 def test_of_every_key_the_last_record_stays_under_its_own_offset(open_log: Open) -> None:
@@ -143,9 +142,7 @@ def test_nothing_is_dropped_when_a_batch_cannot_be_read(open_log: Open) -> None:
     log.append(make_keyed_batch((b"a", b"1"), (b"a", b"2")), NOW_MS)
     strange = bytearray(make_keyed_batch((b"b", b"1")))
     strange[22] |= 4
-    from infra.local.eventhubs.log.batch import compose, read_header
-
-    log.append(compose(read_header(bytes(strange)), bytes(strange[61:])), NOW_MS)
+    log.append(compose(read_header(bytes(strange)), bytes(strange[HEADER_BYTES:])), NOW_MS)
     planned = log.plan_compaction(NOW_MS, DAY_MS, lambda: False)
     assert planned is not None
     with pytest.raises(Unreadable):
@@ -166,7 +163,7 @@ def test_a_crash_at_any_step_of_the_switch_leaves_a_whole_log(open_log: Open, tm
     assert len(replacements) > 1
     assert len(replacements[0].old) > 1
     # The rename came through, the removal of what it covers did not, and the others are unfinished.
-    replacements[0].new.take_place(replacements[0].old[0].path)
+    replacements[0].new.rename(replacements[0].old[0].path)
     assert list((tmp_path / "0").glob("*.compacting"))
     log = open_log(segment_bytes=2000)
     assert not list((tmp_path / "0").glob("*.compacting"))
@@ -214,3 +211,72 @@ def test_deleted_records_stay_deleted_and_the_log_goes_on(open_log: Open) -> Non
     log = open_log(segment_bytes=400)
     assert (log.start_offset, log.end_offset, log.size_bytes) == (20, 20, 0)
     assert log.append(make_keyed_batch((b"k", b"new")), NOW_MS).base_offset == 20
+
+
+def test_a_damaged_note_of_the_first_offset_is_refused_with_a_sentence(open_log: Open, tmp_path: Path) -> None:
+    log = open_log()
+    log.append(make_keyed_batch((b"k", b"1"), (b"k", b"2")), NOW_MS)
+    log.delete_before(1)
+    log.close()
+    (tmp_path / "0" / "log-start").write_text("seven")
+    with pytest.raises(CannotStart, match="first offset to keep"):
+        open_log()
+
+
+def test_a_compacted_log_refuses_records_without_a_key(open_log: Open) -> None:
+    log = open_log()
+    log.configure(LogSettings(fsync="none", needs_keys=True))
+    for compression in (0, 1):
+        with pytest.raises(MalformedBatch, match="needs a key"):
+            log.append(make_keyed_batch((b"k", b"1"), (None, b"2"), compression=compression), NOW_MS)
+        log.append(make_keyed_batch((b"k", b"1"), (b"", None), compression=compression), NOW_MS)
+    assert log.end_offset == 4
+
+
+def test_an_unflushed_rename_stops_the_partition_and_a_restart_goes_on(
+    open_log: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = open_log(segment_bytes=400)
+    for number in range(60):
+        log.append(make_keyed_batch((b"k", b"%d" % number)), NOW_MS)
+    log.configure(LogSettings(fsync="none", segment_bytes=2000, compaction_bytes=1))
+    planned = log.plan_compaction(NOW_MS, DAY_MS, lambda: False)
+    assert planned is not None
+    replacements = planned.run()
+
+    def fail(_directory: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(partition_module, "sync_directory", fail)
+    with pytest.raises(StorageFailed, match="restart the hub"):
+        log.finish_compaction(replacements)
+    assert len(everything(log)) == 60, "the old files are still open"
+    with pytest.raises(StorageFailed):
+        log.append(make_keyed_batch((b"k", b"more")), NOW_MS)
+    monkeypatch.undo()
+    log = open_log(segment_bytes=400)
+    assert everything(log)[-1] == (59, b"k", b"59")
+    assert log.end_offset == 60
+
+
+def test_a_search_by_time_passes_over_what_compaction_and_deletion_took(open_log: Open) -> None:
+    log = open_log(segment_bytes=200)
+    log.append(make_keyed_batch((b"first", b"1")), NOW_MS)
+    for number in range(1, 20):
+        log.append(make_keyed_batch((b"k", b"%d" % number)), NOW_MS + number)
+    compact(log)
+    assert log.find_time(NOW_MS + 1) == (19, NOW_MS + 19)
+    log.append(make_keyed_batch((b"k", b"20")), NOW_MS + 20)
+    assert log.find_time(NOW_MS + 20) == (20, NOW_MS + 20)
+    log.delete_before(20)
+    assert log.find_time(0) == (20, NOW_MS + 20)
+
+
+def test_a_reader_is_never_given_empty_batches_alone_while_records_follow(open_log: Open) -> None:
+    log = open_log(segment_bytes=200)
+    for number in range(30):
+        log.append(make_keyed_batch((b"k", b"%d" % number)), NOW_MS)
+    compact(log)
+    for offset in range(30):
+        for max_bytes in (1, 70, EVERYTHING):
+            assert keyed_records_of(log.read(offset, max_bytes))[-1] == (29, b"k", b"29")

@@ -59,8 +59,11 @@ class Start:
 
 
 def path_of(address: str) -> str:
-    """The path of an address, which may be a whole URI."""
-    return unquote(urlsplit(address).path if "://" in address else address).strip("/")
+    """The path of an address, which may be a whole URI; LinkRefused if it is none."""
+    try:
+        return unquote(urlsplit(address).path if "://" in address else address).strip("/")
+    except ValueError as error:
+        raise LinkRefused(NOT_FOUND, f"{address!r} is no address: {error}") from error
 
 
 def send_target(address: str) -> SendTo:

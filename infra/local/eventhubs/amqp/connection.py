@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -36,8 +37,10 @@ from .session import Session
 from .tokens import Access
 from .values import UInt, UShort
 
+_log = logging.getLogger(__name__)
 MAX_FRAME_BYTES = 64 * 1024
 _MAX_CHANNEL = 4999
+_TICK_S, _LEAST_TICK_S = 1.0, 0.1
 _OPEN_FRAME_SIZE, _OPEN_IDLE = 2, 4
 
 
@@ -89,6 +92,7 @@ class Connection:
         self._sessions: dict[int, Session] = {}
         self._ended: set[int] = set()
         self._last_received = self._last_sent = now
+        self._has_sent = False
         self._heartbeat_s: float | None = None
 
     @property
@@ -104,6 +108,7 @@ class Connection:
             while not self.closed and self._advance():
                 pass
         except ConnectionFailed as error:
+            _log.warning("closing a connection: %s", error)
             self.close(error)
 
     def _advance(self) -> bool:
@@ -134,7 +139,7 @@ class Connection:
         else:
             # What the peer should have sent, as the specification wants it.
             self.write(SASL_HEADER)
-            self._drop()
+            raise ConnectionFailed(FRAMING_ERROR, f"{header!r} begins no AMQP (is this an AMQP client, without TLS?)")
 
     def _on_sasl(self, received: Frame) -> None:
         accepted = authenticates(received, self.access)
@@ -217,23 +222,25 @@ class Connection:
         """Send bytes that are whole frames; nothing after the close."""
         if not self.closed:
             self.output.write(data)
-            self._last_sent = self._last_received if self._last_sent < self._last_received else self._last_sent
+            self._has_sent = True
+
+    @property
+    def tick_s(self) -> float:
+        """How often `tick` is to be called."""
+        return _TICK_S if self._heartbeat_s is None else min(_TICK_S, max(_LEAST_TICK_S, self._heartbeat_s / 2))
 
     def tick(self, now: float) -> None:
-        """Send a heartbeat if it is time, end what has expired. To be called several times per heartbeat."""
+        """Send a heartbeat if it is time, end what has expired."""
         if self.closed:
             return
+        if self._has_sent:
+            self._last_sent, self._has_sent = now, False
         if now - self._last_received > 2 * self.endpoint.idle_timeout_s:
             self.close(ConnectionFailed(CONNECTION_FORCED, "nothing was received for the idle time-out"))
             return
-        if (
-            self._state is _State.OPEN
-            and self._heartbeat_s is not None
-            and now - self._last_sent >= self._heartbeat_s / 2
-        ):
+        if self._heartbeat_s is not None and now - self._last_sent >= self._heartbeat_s / 2:
             self.write(EMPTY_FRAME)
-            self._last_sent = now
-        for session in self._sessions.values():
+        for session in tuple(self._sessions.values()):
             session.check_access()
 
     def close(self, error: AmqpError | None = None) -> None:

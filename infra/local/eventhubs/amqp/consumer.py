@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from ..errors import UnknownTopic
 from ..log.partition import PartitionLog
 from .addresses import ReceiveFrom, Start
 from .errors import ARGUMENT_ERROR, DECODE_ERROR, INTERNAL_ERROR, NOT_FOUND, UNAUTHORIZED, LinkRefused
-from .links import Attach, OutboundLink
+from .links import RUNTIME_METRIC, Attach, OutboundLink
 from .mapping import delivery_annotations, message_of
 from .records import MalformedRecords, StoredRecord, decode_batches
 from .values import Timestamp
@@ -23,7 +24,6 @@ _log = logging.getLogger(__name__)
 _READ_BYTES = 256 * 1024
 _MESSAGES_AT_ONCE = 200
 _EPOCH = "com.microsoft:epoch"
-_RUNTIME_METRIC = "com.microsoft:enable-receiver-runtime-metric"
 
 
 def first_offset(log: PartitionLog, start: Start) -> int:
@@ -52,13 +52,15 @@ class Consumer(OutboundLink):
         self._source = source
         epoch = attach.properties.get(_EPOCH)
         self.epoch = epoch if isinstance(epoch, int) else None
-        self._with_metrics = _RUNTIME_METRIC in attach.desired_capabilities
+        self._with_metrics = RUNTIME_METRIC in attach.desired_capabilities
         self._log = self._endpoint.hub.partition(source.hub, source.partition)
         self._cursor = first_offset(self._log, start)
         self._pending: deque[StoredRecord] = deque()
         self._changed = asyncio.Event()
         self._endpoint.owners.enter(source, self)
         self._task: asyncio.Task[None] | None = None
+        self._wait_s = 0.0
+        """How long throughput units make the next events wait."""
 
     def access_refusal(self) -> LinkRefused | None:
         """Whether the client may receive."""
@@ -87,7 +89,8 @@ class Consumer(OutboundLink):
                 self._changed.clear()
                 if self._send_some():
                     await self.session.connection.output.drain()
-                    await asyncio.sleep(0)  # many events must not keep the loop to themselves
+                    # At least once round the loop: many events must not keep it to themselves.
+                    await asyncio.sleep(self._wait_s)
                 else:
                     self.finish_drain()
                     await self._changed.wait()
@@ -96,8 +99,11 @@ class Consumer(OutboundLink):
         except MalformedRecords as error:
             _log.error("%s/%d: %s", self._source.hub, self._source.partition, error)
             self.disconnect(LinkRefused(DECODE_ERROR, str(error)))
-        except OSError as error:
-            _log.info("a receiver has gone, or its partition cannot be read: %s", error)
+        except ConnectionError:
+            self.abandon()  # the client has gone
+        except Exception as error:
+            # Without the task the link would be silent for ever: the client must know.
+            _log.exception("%s/%d cannot be read", self._source.hub, self._source.partition)
             self.disconnect(LinkRefused(INTERNAL_ERROR, f"reading failed: {error}"))
 
     def _send_some(self) -> bool:
@@ -110,7 +116,11 @@ class Consumer(OutboundLink):
         if not count:
             return False
         metrics = self._metrics() if self._with_metrics else b""
-        self.send([message_of(self._pending.popleft(), metrics) for _ in range(count)])
+        messages = [message_of(self._pending.popleft(), metrics) for _ in range(count)]
+        self.send(messages)
+        throughput = self._endpoint.hub.throughput
+        if throughput is not None:
+            self._wait_s = throughput.egress.take(sum(map(len, messages)), count, time.monotonic())
         return True
 
     def _read(self) -> None:
@@ -118,9 +128,16 @@ class Consumer(OutboundLink):
         # Retention may have deleted what this receiver had not read.
         self._cursor = max(self._cursor, self._log.start_offset)
         while not self._pending and self._cursor < self._log.high_watermark:
-            for batch in decode_batches(self._log.read(self._cursor, _READ_BYTES)):
-                self._pending.extend(each for each in batch.records if each.offset >= self._cursor)
-                self._cursor = max(self._cursor, batch.next_offset)
+            data = self._log.read(self._cursor, _READ_BYTES)
+            if not data:
+                return
+            try:
+                for batch in decode_batches(data):
+                    self._pending.extend(each for each in batch.records if each.offset >= self._cursor)
+                    self._cursor = max(self._cursor, batch.next_offset)
+            except MalformedRecords:
+                if not self._pending:  # what lies before the bad batch goes first
+                    raise
 
     def _check_partition(self) -> None:
         try:

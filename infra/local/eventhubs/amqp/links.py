@@ -10,14 +10,16 @@ from . import performatives as wire
 from .encoding import NULL, encode
 from .errors import MESSAGE_TOO_LARGE, UNATTACHED_HANDLE, DeliveryRefused, LinkRefused, SessionFailed
 from .performatives import Performative
-from .values import Described, UInt, ULong
+from .values import Array, Described, Symbol, UInt, ULong
 
 if TYPE_CHECKING:
     from .session import Session
 
+RUNTIME_METRIC = Symbol("com.microsoft:enable-receiver-runtime-metric")
+"""Capability: tell with each event what the partition's last one is."""
 _CREDIT = 1000
 _NAME, _HANDLE, _ROLE, _SND_MODE, _RCV_MODE, _SOURCE, _TARGET = range(7)
-_MAX_MESSAGE_SIZE, _OFFERED, _DESIRED, _PROPERTIES = 10, 11, 12, 13
+_DESIRED, _PROPERTIES = 12, 13
 _SETTLED_MODE_UNSETTLED = 0
 
 
@@ -85,7 +87,7 @@ def _reply(attach: Attach, max_message_size: bytes) -> bytes:
             NULL,
             encode(UInt(0) if attach.client_receives else None),
             max_message_size,
-            attach.raw[_DESIRED],
+            encode(Array((RUNTIME_METRIC,))) if RUNTIME_METRIC in attach.desired_capabilities else NULL,
         ],
     )
 
@@ -272,4 +274,4 @@ class OutboundLink(Link):
                 frames.append(wire.transfer_frame(channel, handle, delivery_id, part, settled=settled, more=more))
         self._delivery_count = (self._delivery_count + len(messages)) % 2**32
         self.credit -= len(messages)
-        self.session.send_transfers(frames)
+        self.session.send_transfers(handle, frames)

@@ -2,15 +2,14 @@
 
 An event's data is the record's value and its partition key the record's key. Each application property is a record
 header with the AMQP-encoded value, as Event Hubs stores it. Whatever else must not get lost (annotations,
-properties, footer) lies in one header named `amqp`; it marks a record as written by AMQP, for only then the other
-headers are AMQP-encoded. Headers of Kafka producers reach AMQP consumers as binary properties.
+properties, footer) lies in the first header, named `amqp`; it marks a record as written by AMQP, for only then the
+other headers are AMQP-encoded. Headers of Kafka producers reach AMQP consumers as binary properties.
 """
 
 from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Iterator
 
 from .decoding import DecodeError, decode_whole
 from .encoding import NULL, encode, map_of
@@ -36,8 +35,9 @@ from .values import Symbol
 BATCH_FORMAT = 0x80013700
 """Message format of a transfer whose data sections are messages themselves."""
 AMQP_HEADER = "amqp"
+"""The first header of a record that AMQP wrote and that has any."""
 AMQP_BODY_HEADER = "amqp-body"
-"""Present when the body is not one data section: the record's value then holds the body's sections as they came."""
+"""In its place when the body is not one data section: the record's value then holds the body's sections."""
 
 _PARTITION_KEY = Symbol("x-opt-partition-key")
 _SEQUENCE_NUMBER = encode(Symbol("x-opt-sequence-number"))
@@ -118,27 +118,28 @@ def _record(message: Message, outer_key: bytes | None) -> Record:
     key, annotations = _annotations(message.sections.get(MESSAGE_ANNOTATIONS))
     for code in _CHECKED_SECTIONS & message.sections.keys():
         check(code, message.sections[code])
-    headers: list[Header] = []
-    value = _value(message, headers)
     kept = [section(MESSAGE_ANNOTATIONS, map_of(annotations))] if annotations else []
     kept += [section(code, message.sections[code]) for code in _KEPT_SECTIONS if code in message.sections]
-    properties = raw_items(message.sections.get(APPLICATION_PROPERTIES))
-    if kept or properties or headers:
-        headers.insert(0, Header(AMQP_HEADER, b"".join(kept)))
-    for name, content in zip(properties[::2], properties[1::2], strict=False):
-        headers.append(Header(str(decode_whole(name)), content))
-    return Record(outer_key if key is None else key, value, tuple(headers))
+    items = raw_items(message.sections.get(APPLICATION_PROPERTIES))
+    properties = [
+        Header(str(decode_whole(name)), content) for name, content in zip(items[::2], items[1::2], strict=True)
+    ]
+    marker, value = _marked_value(message)
+    headers: tuple[Header, ...] = ()
+    if kept or properties or marker != AMQP_HEADER:
+        headers = (Header(marker, b"".join(kept)), *properties)
+    return Record(outer_key if key is None else key, value, headers)
 
 
-def _value(message: Message, headers: list[Header]) -> bytes | None:
+def _marked_value(message: Message) -> tuple[str, bytes | None]:
+    """What marks the record, and its value."""
     if not message.body:
-        return None
+        return AMQP_HEADER, None
     if len(message.body) == 1 and message.body[0][0] == DATA:
-        return data_of(message.body[0][1])
+        return AMQP_HEADER, data_of(message.body[0][1])
     for code, raw in message.body:
         check(code, raw)
-    headers.append(Header(AMQP_BODY_HEADER, b""))
-    return b"".join(section(code, raw) for code, raw in message.body)
+    return AMQP_BODY_HEADER, b"".join(section(code, raw) for code, raw in message.body)
 
 
 def message_of(stored: StoredRecord, delivery_annotations: bytes = b"") -> bytes:
@@ -190,21 +191,18 @@ def _key_value(key: bytes) -> bytes:
 def _with_headers(record: Record, annotations: list[bytes]) -> bytes:
     kept = _kept(record)
     if kept is None:
-        kept = Message()
-        own = list(_binary_properties(record.headers))
-        plain_body = True
+        kept, own, body = Message(), _binary_properties(record.headers), data_section(record.value or b"")
     else:
         annotations += raw_items(kept.sections.get(MESSAGE_ANNOTATIONS))
-        names = {header.key for header in record.headers}
-        plain_body = AMQP_BODY_HEADER not in names
-        own = list(_amqp_properties(record.headers))
+        own = [each for name, value in record.headers[1:] for each in (encode(name), value or NULL)]
+        marked_body = record.headers[0].key == AMQP_BODY_HEADER
+        body = (record.value or b"") if marked_body else data_section(record.value or b"")
     parts = [section(MESSAGE_ANNOTATIONS, map_of(annotations))]
     if PROPERTIES in kept.sections:
         parts.append(section(PROPERTIES, kept.sections[PROPERTIES]))
     if own:
         parts.append(section(APPLICATION_PROPERTIES, map_of(own)))
-    value = record.value or b""
-    parts.append(data_section(value) if plain_body else value)
+    parts.append(body)
     if FOOTER in kept.sections:
         parts.append(section(FOOTER, kept.sections[FOOTER]))
     return b"".join(parts)
@@ -212,17 +210,16 @@ def _with_headers(record: Record, annotations: list[bytes]) -> bytes:
 
 def _kept(record: Record) -> Message | None:
     """The sections that AMQP wrote, or None if this record came from Kafka (or was damaged on its way through it)."""
-    marker = next((header.value for header in record.headers if header.key == AMQP_HEADER), None)
-    if marker is None:
+    marker, *properties = record.headers
+    if marker.key not in (AMQP_HEADER, AMQP_BODY_HEADER):
         return None
     try:
-        kept = parse(marker)
+        kept = parse(marker.value or b"")
         for code, raw in kept.sections.items():
             check(code, raw)
-        for header in record.headers:
-            if header.key not in (AMQP_HEADER, AMQP_BODY_HEADER):
-                decode_whole(header.value or NULL)
-        if any(header.key == AMQP_BODY_HEADER for header in record.headers):
+        for _, value in properties:
+            decode_whole(value or NULL)
+        if marker.key == AMQP_BODY_HEADER:
             for code, raw in parse(record.value or b"").body:
                 check(code, raw)
     except (DecodeError, IndexError):
@@ -230,17 +227,9 @@ def _kept(record: Record) -> Message | None:
     return kept
 
 
-def _binary_properties(headers: tuple[Header, ...]) -> Iterator[bytes]:
-    for name, value in headers:
-        yield encode(name)
-        yield NULL if value is None else encode(value)
-
-
-def _amqp_properties(headers: tuple[Header, ...]) -> Iterator[bytes]:
-    for name, value in headers:
-        if name not in (AMQP_HEADER, AMQP_BODY_HEADER):
-            yield encode(name)
-            yield value or NULL
+def _binary_properties(headers: tuple[Header, ...]) -> list[bytes]:
+    # Kafka allows a name twice, a map does not: the last one counts.
+    return [encode(each) for pair in dict(headers).items() for each in pair]
 
 
 def delivery_annotations(values: dict[object, object]) -> bytes:

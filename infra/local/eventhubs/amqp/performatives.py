@@ -38,6 +38,7 @@ _TRANSFER_TAILS = {
     for settled in (False, True)
     for more in (False, True)
 }
+_MAX_DESCRIPTION = 1000
 _Value = TypeVar("_Value")
 
 ACCEPTED = Described(ULong(_ACCEPTED), [])
@@ -52,9 +53,11 @@ class Performative:
     payload: bytes
 
     def field(self, index: int, kind: type[_Value]) -> _Value | None:
-        """A field of this type or null; anything else is a ConnectionFailed."""
+        """A field of this type or null; anything else is a ConnectionFailed. All numbers have 32 bits, unsigned."""
         value = self.fields[index]
-        if value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
+        if value is None:
+            return None
+        if isinstance(value, kind) and (kind is not int or _is_uint(value)):
             return value
         raise ConnectionFailed(DECODE_ERROR, f"field {index} of performative 0x{self.code:02x} has a wrong type")
 
@@ -64,6 +67,10 @@ class Performative:
         if value is None:
             raise ConnectionFailed(DECODE_ERROR, f"field {index} of performative 0x{self.code:02x} is missing")
         return value
+
+
+def _is_uint(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
 
 
 def read(body: bytes) -> Performative:
@@ -85,7 +92,10 @@ def read(body: bytes) -> Performative:
 
 def raw_fields(body: bytes) -> list[bytes]:
     """The fields of the performative at the start of a body, as they came; `read` has accepted it."""
-    return [body[start:end] for start, end in items_of(body, skip(body, 1))]
+    try:
+        return [body[start:end] for start, end in items_of(body, skip(body, 1))]
+    except DecodeError as error:
+        raise ConnectionFailed(DECODE_ERROR, str(error)) from error
 
 
 def write(code: int, *fields: object) -> bytes:
@@ -116,7 +126,7 @@ def transfer_frame(
 
 def error_value(error: AmqpError) -> Described:
     """The error with all three fields."""
-    return Described(ULong(_ERROR), [error.condition, error.description, None])
+    return Described(ULong(_ERROR), [error.condition, error.description[:_MAX_DESCRIPTION], None])
 
 
 def rejected(error: AmqpError) -> Described:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from ..errors import HubError, StorageFailed
@@ -43,20 +44,21 @@ class Publisher(InboundLink):
         if refused is not None:
             raise refused
         try:
-            log, appended = self._append(delivery)
+            log, appended, wait_s = self._append(delivery)
         except DecodeError as error:
             self.reject(delivery, DeliveryRefused(DECODE_ERROR, str(error)))
         except HubError as error:
             self._reject(delivery, error)
         else:
-            if appended.ticket is None:
+            if appended.ticket is None and not wait_s:
                 self.accept(delivery)
             else:
-                task = asyncio.get_running_loop().create_task(self._settle(delivery, log, appended))
+                task = asyncio.get_running_loop().create_task(self._settle(delivery, log, appended, wait_s))
                 self._waiting.add(task)
                 task.add_done_callback(self._waiting.discard)
 
-    def _append(self, delivery: Delivery) -> tuple[PartitionLog, Appended]:
+    def _append(self, delivery: Delivery) -> tuple[PartitionLog, Appended, float]:
+        """Where the events lie, and for how many seconds throughput units keep their sender waiting."""
         key, records = records_of(delivery.payload, delivery.message_format)
         partition = self._target.partition
         if partition is None:
@@ -65,9 +67,15 @@ class Publisher(InboundLink):
         log = self._hub.partition(self._target.hub, partition)
         now_ms = self._hub.clock_ms()
         batches = encode_batches(records, now_ms, self._hub.settings.log.max_batch_bytes)
-        return log, [log.append(batch, now_ms) for batch in batches][-1]
+        appended = [log.append(batch, now_ms) for batch in batches][-1]
+        throughput = self._hub.throughput
+        if throughput is None:
+            return log, appended, 0.0
+        return log, appended, throughput.ingress.take(len(delivery.payload), len(records), time.monotonic())
 
-    async def _settle(self, delivery: Delivery, log: PartitionLog, appended: Appended) -> None:
+    async def _settle(self, delivery: Delivery, log: PartitionLog, appended: Appended, wait_s: float) -> None:
+        if wait_s:
+            await asyncio.sleep(wait_s)
         try:
             await log.settled(appended)
         except HubError as error:

@@ -8,12 +8,13 @@ import logging
 
 from ..hub import Hub
 from .connection import Connection, Endpoint
+from .streams import NotServed, Stream, open_stream
 
 _log = logging.getLogger(__name__)
-_READ_BYTES = 256 * 1024
 _MAX_UNREAD_BYTES = 64 * 1024 * 1024
 """What a client that never reads may leave lying here before it is disconnected."""
-_TICK_S = 1.0
+_GREETING_S = 60.0
+_GOODBYE_S = 1.0
 
 
 class AmqpServer:
@@ -36,18 +37,17 @@ class AmqpServer:
         assert task is not None
         self._connections.add(task)
         peer = writer.get_extra_info("peername")
-        loop = asyncio.get_running_loop()
-        connection = Connection(self._endpoint, writer, loop.time())
-        ticking = loop.create_task(_tick(connection, writer))
         try:
-            await _serve(connection, reader, writer)
+            async with asyncio.timeout(_GREETING_S):
+                stream = await open_stream(reader, writer)
+            await _serve(self._endpoint, stream, writer)
+        except NotServed as error:
+            _log.warning("closing the connection from %s: %s", peer, error)
         except (OSError, asyncio.CancelledError):
-            pass  # the client has gone, or the server stops
+            pass  # the client has gone (or never said anything), or the server stops
         except Exception:
             _log.exception("closing the connection from %s: a frame could not be handled", peer)
         finally:
-            ticking.cancel()
-            connection.abandon()
             self._connections.discard(task)
             writer.close()
 
@@ -61,26 +61,30 @@ class AmqpServer:
         await asyncio.gather(*connections, return_exceptions=True)
 
 
-async def _serve(connection: Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _serve(endpoint: Endpoint, stream: Stream, writer: asyncio.StreamWriter) -> None:
     loop = asyncio.get_running_loop()
-    while data := await reader.read(_READ_BYTES):
-        connection.receive(data, loop.time())
-        # Reading goes on while the client does not read: it may be waiting for us to read first. Up to a limit.
-        if writer.transport.get_write_buffer_size() > _MAX_UNREAD_BYTES:
-            _log.warning("closing the connection from %s: it does not read", writer.get_extra_info("peername"))
-            writer.transport.abort()
-            return
-        if connection.closed:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_TICK_S):
-                    await writer.drain()
-            return
-        await asyncio.sleep(0)  # a flood of frames must not keep the loop to itself
+    connection = Connection(endpoint, stream, loop.time())
+    ticking = loop.create_task(_tick(connection, writer))
+    try:
+        while not connection.closed and (data := await stream.read()):
+            connection.receive(data, loop.time())
+            # Reading goes on while the client does not read: it may be waiting for us to read first. Up to a limit.
+            if writer.transport.get_write_buffer_size() > _MAX_UNREAD_BYTES:
+                _log.warning("closing the connection from %s: it does not read", writer.get_extra_info("peername"))
+                writer.transport.abort()
+                return
+            await asyncio.sleep(0)  # a flood of frames must not keep the loop to itself
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE_S):
+                await stream.drain()
+    finally:
+        ticking.cancel()
+        connection.abandon()
 
 
 async def _tick(connection: Connection, writer: asyncio.StreamWriter) -> None:
     loop = asyncio.get_running_loop()
     while not connection.closed:
-        await asyncio.sleep(_TICK_S)
+        await asyncio.sleep(connection.tick_s)
         connection.tick(loop.time())
     writer.close()

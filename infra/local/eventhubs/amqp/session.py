@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _INCOMING_WINDOW = 2**31 - 1
 """Transfers are stored as they come: links limit what may be under way, the session need not."""
-_MAX_HANDLE = 4999
+_MAX_HANDLE = 255
 _SEQUENCE = 2**32
 _FLOW_NEXT_INCOMING, _FLOW_WINDOW, _FLOW_NEXT_OUTGOING, _FLOW_HANDLE, _FLOW_ECHO = 0, 1, 2, 4, 9
 
@@ -36,11 +36,13 @@ class Session:
         self.channel = channel
         self.links: dict[int, Link] = {}
         self._detached: set[int] = set()
+        self._over = False
         self._next_incoming = begin.required(1, int)
         self._remote_window = begin.required(2, int)
         self._next_outgoing = 0
         self._next_delivery = 0
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[tuple[int, bytes]] = deque()
+        """Transfers the window keeps back, each with its handle."""
         self._send(
             wire.write(
                 wire.BEGIN,
@@ -53,7 +55,9 @@ class Session:
         )
 
     def _send(self, body: bytes) -> None:
-        self.connection.send(self.channel, body)
+        # A delivery may become durable, and want to be settled, after its session has ended.
+        if not self._over:
+            self.connection.send(self.channel, body)
 
     def receive(self, performative: Performative, body: bytes) -> None:
         """Handle a frame of this session; SessionFailed ends it."""
@@ -88,10 +92,8 @@ class Session:
         self._send(wire.write(wire.DETACH, UInt(handle), True, None if error is None else wire.error_value(error)))
 
     def _on_detach(self, handle: int) -> None:
-        if handle in self.links:
-            self.detach(handle)
-        self._detached.discard(handle)
-        if not self.links.get(handle):
+        self.detach(handle)
+        if handle <= _MAX_HANDLE:
             self._detached.add(handle)
 
     def detach(self, handle: int, error: LinkRefused | None = None) -> None:
@@ -99,6 +101,7 @@ class Session:
         link = self.links.pop(handle, None)
         if link is not None:
             link.abandon()
+            self._waiting = deque(each for each in self._waiting if each[0] != handle)
             self._send_detach(handle, error)
 
     def _link(self, handle: int) -> Link | None:
@@ -120,11 +123,10 @@ class Session:
             link = self._link(handle)
             if link is not None:
                 link.on_flow(flow)
-            return
-        for link in self.links.values():
-            link.wake()
-        if flow.fields[_FLOW_ECHO] is True:
+        elif flow.fields[_FLOW_ECHO] is True:
             self.send_flow()
+        for each in self.links.values():
+            each.wake()  # the window is that of all links
 
     def _on_transfer(self, transfer: Performative) -> None:
         self._next_incoming = (self._next_incoming + 1) % _SEQUENCE
@@ -166,9 +168,9 @@ class Session:
         """Whether the client's window keeps transfers back."""
         return bool(self._waiting) or self._remote_window <= 0
 
-    def send_transfers(self, frames: list[bytes]) -> None:
-        """Send whole transfer frames, as far as the client's window allows, the rest later."""
-        self._waiting.extend(frames)
+    def send_transfers(self, handle: int, frames: list[bytes]) -> None:
+        """Send a link's whole transfer frames, as far as the client's window allows, the rest later."""
+        self._waiting.extend((handle, each) for each in frames)
         self._send_waiting()
 
     def _send_waiting(self) -> None:
@@ -176,7 +178,7 @@ class Session:
         if count:
             self._remote_window -= count
             self._next_outgoing = (self._next_outgoing + count) % _SEQUENCE
-            self.connection.write(b"".join([self._waiting.popleft() for _ in range(count)]))
+            self.connection.write(b"".join([self._waiting.popleft()[1] for _ in range(count)]))
 
     def check_access(self) -> None:
         """Detach the links whose token has expired."""
@@ -193,6 +195,7 @@ class Session:
 
     def abandon(self) -> None:
         """The session is over: free what its links hold."""
+        self._over = True
         links = tuple(self.links.values())
         self.links.clear()
         for link in links:

@@ -55,7 +55,10 @@ def check_token(token: str, namespace: Namespace, now_s: float) -> Grant:
     expires_s = int(fields["se"])
     if expires_s <= now_s:
         raise TokenRefused("ExpiredToken: the shared access signature has expired")
-    return Grant(policy, _path(unquote_plus(fields["sr"])), expires_s)
+    try:
+        return Grant(policy, _path(unquote_plus(fields["sr"])), expires_s)
+    except ValueError as error:
+        raise TokenRefused(f"the signature's resource is no URI: {error}") from error
 
 
 def _path(resource: str) -> str:

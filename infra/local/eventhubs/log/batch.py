@@ -82,6 +82,16 @@ def count_records(batches: bytes) -> int:
     return count
 
 
+def end_of(batches: bytes) -> int:
+    """The offset after the last of some whole batches, of which there is at least one."""
+    position = 0
+    while True:
+        header = read_header(batches, position)
+        position += header.size
+        if position >= len(batches):
+            return header.next_offset
+
+
 def checksum_matches(header: BatchHeader, batch: memoryview) -> bool:
     """Whether the batch, header included, is what its checksum was made of."""
     return crc32c(batch[_CRC_START:]) == header.crc

@@ -1,9 +1,8 @@
-"""One partition: segments in a row, what producers sent before, and how far readers may see."""
+"""One partition: appending to it, making it durable and readable, and giving up what need not be kept."""
 
 from __future__ import annotations
 
 import logging
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,8 @@ from .compaction import CompactionPass, Replacement
 from .files import sync_directory
 from .flush import Flusher, FlushJob, Ticket
 from .producers import ProducerWindow
+from .reading import End, ReadableLog
+from .records import check_keys
 from .recovery import recover
 from .segment import Segment
 from .start_offset import write_start_offset
@@ -32,13 +33,7 @@ class Appended(NamedTuple):
     ticket: Ticket | None
 
 
-class _End(NamedTuple):
-    offset: int
-    segment: Segment
-    position: int
-
-
-class PartitionLog:
+class PartitionLog(ReadableLog):
     """An append-only sequence of record batches.
 
     Offsets count records from 0. Readers see batches below `high_watermark`, which under group commit moves only
@@ -57,28 +52,8 @@ class PartitionLog:
         self._failure: str | None = None
         self._closed = False
         self._clean_until = 0
-        self._start_offset, self._segments = recover(directory, settings, self._producers)
-        self._readable = self._end()
+        super().__init__(*recover(directory, settings, self._producers))
         self._last_append_ms = max(segment.max_timestamp for segment in self._segments)
-
-    def _end(self) -> _End:
-        active = self._segments[-1]
-        return _End(active.next_offset, active, active.size)
-
-    @property
-    def start_offset(self) -> int:
-        """The first offset that is still kept."""
-        return max(self._start_offset, self._segments[0].base_offset)
-
-    @property
-    def high_watermark(self) -> int:
-        """The offset after the last record that readers may see."""
-        return self._readable.offset
-
-    @property
-    def end_offset(self) -> int:
-        """The offset that the next record gets."""
-        return self._segments[-1].next_offset
 
     @property
     def failure(self) -> str | None:
@@ -86,9 +61,9 @@ class PartitionLog:
         return self._failure
 
     @property
-    def size_bytes(self) -> int:
-        """Bytes on disk."""
-        return sum(segment.size for segment in self._segments)
+    def last_append_ms(self) -> int:
+        """When the last record was appended, -1 if never."""
+        return self._last_append_ms
 
     def append(self, records: bytes, now_ms: int) -> Appended:
         """Store one produced record batch, stamped with the append time; a repeated one is not stored again.
@@ -96,6 +71,8 @@ class PartitionLog:
         Raises a BatchRefused for what must not be stored, and StorageFailed, after which the log is as before.
         """
         batch = check_produced(records, self._settings.max_batch_bytes)
+        if self._settings.needs_keys:
+            check_keys(records, batch.attributes, batch.record_count)
         if self._failure is not None:
             raise StorageFailed(self._failure)
         repeated = self._producers.check(batch)
@@ -173,56 +150,10 @@ class PartitionLog:
         self._failure = f"{self._directory}: flushing failed ({error.strerror}); restart the hub to go on writing"
         _log.error("%s", self._failure)
 
-    def _make_readable(self, end: _End) -> None:
+    def _make_readable(self, end: End) -> None:
         self._readable = end
         for wake in tuple(self.watchers):
             wake()
-
-    def read(self, offset: int, max_bytes: int) -> bytes:
-        """Whole batches from the one that holds `offset`, at most `max_bytes` but at least one; b"" at the end.
-
-        `offset` lies between `start_offset` and `high_watermark`.
-        """
-        if offset >= self._readable.offset:
-            return b""
-        segment = self._segment_of(offset)
-        position = segment.locate(offset)
-        stop = segment.boundary(position, max_bytes, self._readable_size(segment))
-        return segment.read(position, stop - position)
-
-    def bytes_after(self, offset: int) -> int:
-        """How many bytes a reader at `offset` could have now."""
-        if offset >= self._readable.offset:
-            return 0
-        first = self._segment_of(offset)
-        total = self._readable_size(first) - first.locate(offset)
-        return total + sum(
-            self._readable_size(segment)
-            for segment in self._segments
-            if first.base_offset < segment.base_offset <= self._readable.segment.base_offset
-        )
-
-    def _segment_of(self, offset: int) -> Segment:
-        return self._segments[bisect_right(self._segments, offset, key=lambda segment: segment.base_offset) - 1]
-
-    def _readable_size(self, segment: Segment) -> int:
-        return self._readable.position if segment is self._readable.segment else segment.size
-
-    def find_time(self, timestamp_ms: int) -> tuple[int, int] | None:
-        """Offset and append time of the first readable record appended at or after the time."""
-        for segment in self._segments:
-            if segment.max_timestamp < timestamp_ms or segment.next_offset <= self.start_offset:
-                continue
-            header = segment.locate_time(timestamp_ms)
-            if header is not None and header.base_offset < self._readable.offset:
-                return max(header.base_offset, self.start_offset), header.max_timestamp
-            return None
-        return None
-
-    @property
-    def last_append_ms(self) -> int:
-        """When the last record was appended, -1 if never."""
-        return self._last_append_ms
 
     def retain(self, now_ms: int, retention_ms: int, retention_bytes: int) -> int:
         """Delete the oldest segments that are too old or too much; returns how many. -1 means no limit.
@@ -265,14 +196,18 @@ class PartitionLog:
             raise OffsetOutOfRange(f"offset {offset} is not between 0 and the high watermark {self.high_watermark}")
         if target <= self.start_offset:
             return self.start_offset
-        self._segments[-1].sync()  # the start must not be durable before the records it counts
-        write_start_offset(self._directory, target)
-        self._start_offset = target
-        if target == self.end_offset and self._segments[-1].size > 0:
-            self._roll()
-        doomed = sum(segment.next_offset <= target for segment in self._segments[:-1])
-        if doomed:
-            self._drop(doomed)
+        try:
+            self._segments[-1].sync()  # the start must not be durable before the records it counts
+            write_start_offset(self._directory, target)
+            self._start_offset = target
+            if target == self.end_offset and self._segments[-1].size > 0:
+                self._roll()
+            doomed = sum(segment.next_offset <= target for segment in self._segments[:-1])
+            if doomed:
+                self._drop(doomed)
+        except OSError as error:
+            self._fail(error)
+            raise StorageFailed(self._failure) from error
         return self.start_offset
 
     def plan_compaction(
@@ -311,20 +246,35 @@ class PartitionLog:
         must not go before what they delete.
         """
         freed = 0
-        for number, (old, new) in enumerate(replacements):
-            at = next((index for index, each in enumerate(self._segments) if each is old[0]), None)
-            if self._closed or at is None or tuple(self._segments[at : at + len(old)]) != old:
-                for unused in replacements[number:]:
-                    unused.new.remove()
-                break
-            new.take_place(old[0].path)
-            new.write_mark()
-            self._segments[at : at + len(old)] = [new]
-            old[0].close()  # its file is gone, its name is the new one's
-            for segment in old[1:]:
-                segment.remove()
-            freed += sum(segment.size for segment in old) - new.size
+        unused = list(replacements)
+        try:
+            while unused and self._still_there(unused[0].old):
+                unused[0].new.rename(unused[0].old[0].path)
+                freed += self._put_in_place(unused.pop(0))
+        finally:
+            for each in unused:
+                each.new.remove()
         return freed
+
+    def _still_there(self, old: Sequence[Segment]) -> bool:
+        return not self._closed and all(any(each is segment for each in self._segments) for segment in old)
+
+    def _put_in_place(self, done: Replacement) -> int:
+        """Go on with a segment that has its file's final name already; returns the bytes freed."""
+        try:
+            sync_directory(self._directory)
+        except OSError as error:
+            # Whether the new name is durable is unknown, so nothing it covers may go. After a restart all is clear.
+            done.new.close()
+            self._fail(error)
+            raise StorageFailed(self._failure) from error
+        done.new.write_mark()
+        at = self._segments.index(done.old[0])
+        self._segments[at : at + len(done.old)] = [done.new]
+        done.old[0].close()  # its file is gone, its name is the new one's
+        for segment in done.old[1:]:
+            segment.remove()
+        return sum(segment.size for segment in done.old) - done.new.size
 
     def configure(self, settings: LogSettings) -> None:
         """Go on with these limits."""

@@ -10,6 +10,9 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ..errors import MalformedBatch
+from .batch import HEADER_BYTES
+
 _NONE, _GZIP = 0, 1
 _CODEC_MASK = 0x07
 _LONGEST_VARINT_SHIFT = 63
@@ -68,6 +71,17 @@ def places(payload: memoryview, count: int) -> Iterator[RecordPlace]:
             yield RecordPlace(start, end, offset_delta, key, value_length < 0)
     except IndexError as error:
         raise Unreadable("the batch ends within a record") from error
+
+
+def check_keys(records: bytes, attributes: int, count: int) -> None:
+    """Refuse a produced batch with a record that has no key. What cannot be read here is taken on trust."""
+    try:
+        payload = readable_payload(memoryview(records)[HEADER_BYTES:], attributes)
+        keyless = any(place.key is None for place in places(payload, count))
+    except Unreadable:
+        return
+    if keyless:
+        raise MalformedBatch("every record of a compacted topic needs a key")
 
 
 def _varint(buffer: memoryview, at: int) -> tuple[int, int]:

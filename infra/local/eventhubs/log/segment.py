@@ -212,13 +212,14 @@ class Segment:
                 return position
         return self.size
 
-    def locate_time(self, timestamp_ms: int) -> BatchHeader | None:
-        """The first batch appended at or after the time, if any."""
+    def locate_time(self, timestamp_ms: int, start_offset: int = 0) -> BatchHeader | None:
+        """The first batch with records appended at or after the time that ends after `start_offset`, if any."""
         # The entry before the first one that is late enough: batches between the two may qualify as well.
         entry = bisect_left(self._times, timestamp_ms) - 1
         start = self._positions[entry] if entry >= 0 else 0
         for _, header in self._walk(start):
-            if header.max_timestamp >= timestamp_ms and header.record_count > 0:
+            wanted = header.max_timestamp >= timestamp_ms and header.next_offset > start_offset
+            if wanted and header.record_count > 0:
                 return header
         return None
 
@@ -264,11 +265,10 @@ class Segment:
                 self._closed = True
                 os.close(self._fd)
 
-    def take_place(self, path: Path) -> None:
-        """Become the file of this name, whatever it was before; durable on return."""
+    def rename(self, path: Path) -> None:
+        """Become the file of this name, whatever it was before."""
         self.path.replace(path)
         self.path = path
-        sync_directory(path.parent)
 
     def remove(self) -> None:
         """Close and delete the file."""

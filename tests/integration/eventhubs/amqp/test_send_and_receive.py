@@ -138,14 +138,12 @@ def test_an_event_over_the_limit_is_refused_by_its_amqp_name(hub: RunningHub, ne
 def test_the_last_enqueued_event_is_told_when_asked_for(hub: RunningHub, new_topic: NewTopic) -> None:
     topic = new_topic(1)
     send(hub, topic, [b"0", b"1"])
-    seen: list[Any] = []
-    client = consumer(hub, topic)
-    listening = Listening(client, partition_id="0", starting_position="-1", track_last_enqueued_event_properties=True)
-    with listening:
+    options = {"partition_id": "0", "starting_position": "-1", "track_last_enqueued_event_properties": True}
+    with Listening(consumer(hub, topic), **options) as listening:
         assert listening.wait_for(lambda: len(listening.events) == 2)
-        seen = [event._last_enqueued_event_properties or event._message for event in listening.events]
-    annotations = seen[0].delivery_annotations if hasattr(seen[0], "delivery_annotations") else seen[0]
-    assert 1 in annotations.values()
+    annotations = listening.events[0]._message.delivery_annotations
+    assert annotations[b"last_enqueued_sequence_number"] == 1
+    assert annotations[b"last_enqueued_offset"] == b"1"
 
 
 async def test_the_async_clients_do_the_same(hub: RunningHub, new_topic: NewTopic) -> None:

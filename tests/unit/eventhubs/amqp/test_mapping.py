@@ -158,6 +158,12 @@ def test_a_body_that_is_not_one_data_section_comes_back(body: dict[str, Any]) ->
     assert (after.data, after.sequence, after.value) == (before.data, before.sequence, before.value)
 
 
+def test_properties_named_like_the_markers_survive() -> None:
+    properties = {"amqp": 1, "amqp-body": "x"}
+    _, [record] = records_of(sent(Message(data=[b"b"], application_properties=properties)), 0)  # type: ignore[call-arg]  # as above
+    assert received(record).application_properties == {b"amqp": 1, b"amqp-body": b"x"}
+
+
 def test_headers_of_kafka_become_binary_properties() -> None:
     # b"A" is also the AMQP encoding of True: only the marker tells who wrote it.
     back = received(Record(b"key", b"value", (Header("plain", b"A"), Header("none", None))))
@@ -177,6 +183,8 @@ def test_any_kafka_record_is_a_message(record: Record) -> None:
         (Header(AMQP_HEADER, None), Header("x", b"junk")),
         (Header(AMQP_HEADER, b""), Header("x", b"\xa1\xff")),
         (Header(AMQP_HEADER, b""), Header(AMQP_BODY_HEADER, b"")),
+        (Header(AMQP_BODY_HEADER, b""), Header("x", b"\x40")),
+        (Header("x", b"1"), Header("x", b"2"), Header(AMQP_HEADER, b"")),
         (Header(AMQP_HEADER, b"\x00\x53\x72\x40"), Header("x", b"\x40")),
         (Header(AMQP_HEADER, b"\x00\x53\x72\xa0\x01x"),),
     ],
