@@ -163,7 +163,7 @@ async def test_topics_are_created_grown_described_and_deleted(hub: RunningHub) -
     assert _code(admin.create_partitions([NewPartitions("t", 3)])["t"]) == KafkaError.INVALID_PARTITIONS
     assert len(admin.list_topics("t", timeout=5).topics["t"].partitions) == 4
 
-    await produce_confluent(hub.bootstrap, "t", [Event(None, b"old")], None)
+    await produce_confluent(hub.bootstrap, "t", [Event(b"key", b"old")], None)
     assert _code(admin.delete_topics(["t"])["t"]) is None
     assert _code(admin.delete_topics(["t"])["t"]) == KafkaError.UNKNOWN_TOPIC_OR_PART
     assert _code(admin.create_topics([NewTopic("t", 1)])["t"]) is None
