@@ -13,11 +13,7 @@ from azure.eventhub.aio import EventHubProducerClient
 from infra.local.eventhubs.testing import RunningHub
 from tests.integration.eventhubs.amqp.sdk import bodies, receive
 
-pytestmark = [
-    pytest.mark.integration,
-    # azure-eventhub passes ssl=None, which newer aiohttp warns of.
-    pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning"),
-]
+pytestmark = pytest.mark.integration
 
 
 # The SDK passes to aiohttp what aiohttp no longer likes.
