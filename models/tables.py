@@ -301,6 +301,9 @@ def _read(data: bytes) -> "pa.Table":
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(io.BytesIO(data))
+        # On this thread alone: a pool thread of Arrow's that still lets go of `data` while the interpreter ends
+        # aborts the process ("terminate called without an active exception").
+        with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
+            return file.read(use_threads=False)
     except pa.ArrowInvalid as error:
         raise BadInput(f"expected a Parquet file, got {len(data)} other bytes ({error})") from error

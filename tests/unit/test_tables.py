@@ -1,0 +1,44 @@
+"""Reading Parquet files."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.errors import BadInput
+from models.tables import Readings, decode_readings, encode_readings
+
+READ = """
+import os, sys
+import pyarrow.parquet
+from models.tables import decode_readings
+before = set(os.listdir("/proc/self/task"))
+data = open(sys.argv[1], "rb").read()
+for _ in range(20):
+    decode_readings(data)
+print(len(set(os.listdir("/proc/self/task")) - before))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_reading_a_file_starts_no_thread_that_could_still_hold_it_when_the_process_ends(tmp_path: Path) -> None:
+    # Arrow's I/O threads that let go of a Python object while the interpreter ends abort the process.
+    n = 300
+    readings = Readings(["d"] * n, ["s"] * n, np.arange(n), np.zeros(n), np.arange(n))
+    file = tmp_path / "readings.parquet"
+    file.write_bytes(encode_readings(readings))
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(file)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == 0
+
+
+def test_bytes_that_are_no_parquet_file_are_bad_input() -> None:
+    with pytest.raises(BadInput, match="expected a Parquet file, got 7 other bytes"):
+        decode_readings(b"nothing")
