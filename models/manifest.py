@@ -22,6 +22,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """One version of a model. Written after its files, so a version with a manifest is whole."""
 
     format: int = 1
+    kind: str = "svm-bank"
+    """What reads it: "svm-bank" (models.inference.bank), "als" or "fm" (models.recommend)."""
     model: str
     version: str
     created_at: float
@@ -29,17 +31,17 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     creator: str
     """Name and version of what made it."""
     files: dict[str, ModelFile] = {}
-    features: list[str]
-    window: str
-    """Name of the window spec that the features were computed on."""
+    features: list[str] = []
+    window: str = ""
+    """Of a bank: name of the window spec that the features were computed on."""
     inputs: list[TensorSpec]
     outputs: list[TensorSpec]
-    series: int
-    """How many (device, sensor) pairs it can score."""
+    series: int = 0
+    """Of a bank: how many (device, sensor) pairs it can score."""
     metrics: dict[str, float]
     parameters: dict[str, int | float | str]
     data_fingerprint: str
-    """sha256 over series, window starts and features of what was trained in this version."""
+    """sha256 over what this version was trained on."""
     based_on: str | None = None
     """The version whose other series were taken over."""
 
