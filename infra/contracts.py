@@ -18,6 +18,8 @@ CONTRACTS: Final[dict[str, type[msgspec.Struct]]] = {
     "prediction": contracts.Prediction,
     "alert": contracts.Alert,
     "dead-letter": contracts.DeadLetter,
+    "feedback-event": contracts.FeedbackEvent,
+    "forget-event": contracts.ForgetEvent,
     "alert-list": AlertList,
     "device-list": DeviceList,
     "health": Health,

@@ -105,6 +105,17 @@ class TaskQueue(Protocol):
         ...
 
 
+class EventSender(Protocol):
+    """Appends events to one hub, a durable log in which the events of one key stay in order."""
+
+    def send(self, key: str, body: bytes) -> None:
+        """Append an event; it is in the log for good when this returns. Raises BadInput if it is too large for one.
+
+        After TryLater it may be there: whoever sends it again may double it, so consumers tell repeats apart.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A stored JSON body; `etag` changes with every write."""

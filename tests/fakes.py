@@ -125,6 +125,23 @@ class FakeQueue:
 
 
 @dataclass
+class FakeSender:
+    """EventSender to a list, in the order of arrival."""
+
+    events: list[tuple[str, bytes]] = field(default_factory=list)
+    max_bytes: int = 1024 * 1024
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def send(self, key: str, body: bytes) -> None:
+        if len(body) > self.max_bytes:
+            raise BadInput(f"event: expected at most {self.max_bytes} bytes, got {len(body)}")
+        with self._lock:
+            self.events.append((key, bytes(body)))
+
+
+@dataclass
 class FakeState:
     """StateStore in a dict."""
 

@@ -7,6 +7,7 @@ Frozen msgspec Structs; JSON Schemas in `docs/contracts` are generated from them
 from models.contracts.alerts import Alert, AlertStatus
 from models.contracts.batches import BatchMessage, TrainRequest
 from models.contracts.deadletters import DeadLetter, Reason
+from models.contracts.feedback import FeedbackEvent, ForgetEvent
 from models.contracts.predictions import Prediction, PredictionStatus
 from models.contracts.readings import FlushMarker, Reading, epoch_us
 from models.contracts.windows import ClosedBy, WindowRow
@@ -17,7 +18,9 @@ __all__ = [
     "BatchMessage",
     "ClosedBy",
     "DeadLetter",
+    "FeedbackEvent",
     "FlushMarker",
+    "ForgetEvent",
     "Prediction",
     "PredictionStatus",
     "Reading",
