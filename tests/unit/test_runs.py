@@ -187,20 +187,19 @@ def test_each_function_of_the_pipeline_has_its_trigger(office: Office) -> None:
     found = {name: each.get_trigger().get_dict_repr() for name, each in triggers(office).items()}
     assert found["receive_ratings"]["path"] == "ratings-in/{name}"
     assert found["receive_users"]["path"] == "recommend-in/{name}"
-    assert str(found["receive_ratings"]["source"]) == "BlobSource.EVENT_GRID"
+    assert found["receive_ratings"]["source"] == "EventGrid"
     assert found["recommend_shard"]["queueName"] == "recommend-shards"
     assert found["sweep_runs"]["runOnStartup"] is True
     assert found["retrain"]["schedule"] == "0 0 3 * * *"
     assert {found[name]["route"] for name in ("runs", "run")} == {"runs", "runs/{id}"}
-    assert {found[n]["connection"] for n in ("receive_ratings", "receive_users", "recommend_shard")} == {
-        "DataStorage"
-    }
+    stored = ("receive_ratings", "receive_users", "recommend_shard")
+    assert {found[name]["connection"] for name in stored} == {"DataStorage"}
 
 
 def test_the_triggers_hand_over_to_the_handlers_and_answer_over_http(office: Office) -> None:
     found = triggers(office)
     id = uploaded(office)
-    found["receive_ratings"].get_user_function()(func.blob.InputStream(name=UPLOAD))  # type: ignore[attr-defined]
+    found["receive_ratings"].get_user_function()(func.blob.InputStream(data=b"", name=UPLOAD))  # type: ignore[attr-defined]
     assert requested(office) == [id]
 
     def get(name: str, **route: str) -> tuple[int, dict]:  # type: ignore[type-arg]  # any JSON object

@@ -33,8 +33,8 @@ def output(office: Office, id: str) -> list[dict[str, object]]:
     [
         (
             "u.jsonl",
-            '{"user": "a", "k": 3}\n\n"b"\n{"user": 17}\n18\n',
-            [("a", 3), ("b", 10), ("17", 10), ("18", 10)],
+            '{"user": "a", "k": 3}\n\n"b"\n{"user": 17}\n8\n',
+            [("a", 3), ("b", 10), ("17", 10), ("8", 10)],
         ),
         ("u", '{"user": "a"}', [("a", 10)]),
         ("u.csv", 'user,k\r\na,3\r\n"b, c",\r\n', [("a", 3), ("b, c", 10)]),
