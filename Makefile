@@ -26,7 +26,7 @@ test: $(TEST_STAMP)  ## Lint, types, import layers and all tests but the schedul
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m "not scheduled"
+	$(BIN)/pytest -m "not scheduled" -n 3 --dist loadfile  # tests wait more than they compute; a file's share fixtures
 
 test-scheduled: $(TEST_STAMP)  ## The slow tests: parts killed again and again
 	$(BIN)/pytest -m scheduled

@@ -1,0 +1,82 @@
+"""What an ALS fit is asked for and what it gives, whichever engine does it.
+
+The default is the implicit objective of Hu, Koren & Volinsky, "Collaborative Filtering for Implicit Feedback
+Datasets" (ICDM 2008): every pair without a rating is a weak "no", so that all items can be ranked. The explicit
+objective predicts ratings (Zhou et al., "Large-scale Parallel Collaborative Filtering for the Netflix Prize", 2008)
+and ranks badly, since it learns nothing from what was not rated.
+
+A user vector x, given item factors V (one row per item) and a user's n ratings r_i of items v_i, solves
+
+    (G + ridge I + sum w_i v_i v_i^T) x = sum t_i v_i
+
+| engine, objective | G | ridge | w_i | t_i |
+|---|---|---|---|---|
+| native, implicit | V^T V over all items | regularization | alpha s_i - 1 | alpha s_i |
+| spark, implicit | V^T V over all items | n regularization | alpha s_i | 1 + alpha s_i |
+| any, explicit | 0 | n regularization | 1 | r_i |
+
+where s_i is 1 with confidence "ones" and r_i with confidence "ratings".
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from models.recommend.ratings import Float32
+
+Engine = Literal["native", "spark"]
+Objective = Literal["implicit", "explicit"]
+Confidence = Literal["ones", "ratings"]
+
+_MAX_FACTORS = 1024
+
+
+class AlsOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Parameters of a fit. The engines scale `regularization` and `alpha` differently: see the table above."""
+
+    objective: Objective = "implicit"
+    factors: int = 100
+    regularization: float = 20.0
+    alpha: float = 2.0
+    """How much more a rated pair counts than one without a rating; not used by the explicit objective."""
+    confidence: Confidence = "ones"
+    """Whether a rated pair's weight grows with the rating, or is the same for all."""
+    iterations: int = 15
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.factors <= _MAX_FACTORS:
+            raise ValueError(f"factors: expected 1..{_MAX_FACTORS}, got {self.factors}")
+        if not 1 <= self.iterations <= 1000:
+            raise ValueError(f"iterations: expected 1..1000, got {self.iterations}")
+        for name in ("regularization", "alpha"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed: expected 0..{2**31 - 1}, got {self.seed}")
+
+
+@dataclass(frozen=True, slots=True)
+class AlsModel:
+    """Factors of every user and item of the `Ratings` it was fitted on, by place.
+
+    `user_factors`: float32, (n_users, factors); `item_factors`: float32, (n_items, factors); all finite. A user or
+    item without a training row has a vector of zeros: leave it out when ranking, zero beats negative scores.
+    """
+
+    user_factors: Float32
+    item_factors: Float32
+    options: AlsOptions
+    engine: Engine
+
+    def predict(self, user: npt.NDArray[np.int32], item: npt.NDArray[np.int32]) -> Float32:
+        """Scores of n (user, item) places: float32, (n,). Ratings, if the objective is explicit."""
+        scores: Float32 = np.einsum("nf,nf->n", self.user_factors[user], self.item_factors[item])
+        return scores
+
+    def parameters(self) -> dict[str, int | float | str]:
+        """Engine and options under plain names, as a manifest holds them."""
+        return {"engine": self.engine, **msgspec.structs.asdict(self.options)}

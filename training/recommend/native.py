@@ -1,0 +1,119 @@
+"""ALS on one machine: the implicit objective by the `implicit` library, the explicit one in NumPy. Needs no Java."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.errors import BadInput, ConfigurationError
+from models.recommend.ratings import Float32, Ratings
+from training.recommend.als import AlsModel, AlsOptions
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+Progress = Callable[[int], None]
+
+
+def fit_native(
+    train: Ratings, options: AlsOptions, *, threads: int = 0, progress: Progress = lambda _: None
+) -> AlsModel:
+    """Factors fitted on `train`; `progress` is called with the number of iterations done, after each.
+
+    User vectors are the exact solution for the final item vectors: folding a user's training ratings in gives the
+    stored vector again. Equal input and options give equal factors on one machine, whatever `threads` is (0: one per
+    core). Raises BadInput if there is nothing to fit, a (user, item) pair comes twice, a rating cannot be used as a
+    confidence, or the factors are not finite; ConfigurationError if the `recommend` extra is not installed.
+    """
+    try:
+        import implicit.cpu.als  # noqa: F401  # loads its BLAS, which the limit below must find
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{error}; install what training needs: pip install 'penstock[recommend]'"
+        ) from error
+    matrix = _matrix(train, options)
+    fit = _implicit if options.objective == "implicit" else _explicit
+    # A pool of threads inside BLAS, below the threads over users and items, slows a fit down tenfold.
+    with threadpool_limits(1, "blas"):
+        users, items = fit(matrix, options, threads or os.cpu_count() or 1, progress)
+    if not (np.isfinite(users).all() and np.isfinite(items).all()):
+        raise BadInput(f"training gave factors that are not finite, with {options}: use a larger regularization")
+    return AlsModel(users, items, options, "native")
+
+
+def _matrix(train: Ratings, options: AlsOptions) -> "csr_array":
+    """Ratings as float32, (n_users, n_items); under confidence "ones" 1 stands for each."""
+    from scipy.sparse import csr_array
+
+    if not len(train):
+        raise BadInput("training: expected ratings, got none")
+    value = train.value
+    if options.objective == "implicit":
+        if options.confidence == "ones":
+            value = np.ones_like(value)
+        elif not (value > 0).all():
+            raise BadInput(f"confidence 'ratings' needs ratings above 0, got {value.min():g}; use 'ones'")
+    shape = (len(train.users), len(train.items))
+    matrix = csr_array((value, (train.user, train.item)), shape=shape)
+    if matrix.nnz != len(train):
+        raise BadInput(f"training: {len(train) - matrix.nnz} of {len(train)} ratings repeat a (user, item) pair")
+    return matrix
+
+
+def _implicit(matrix: "csr_array", options: AlsOptions, threads: int, progress: Progress) -> tuple[Float32, Float32]:
+    from implicit.cpu.als import AlternatingLeastSquares
+    from scipy.sparse import csr_matrix
+
+    als = AlternatingLeastSquares(
+        factors=options.factors,
+        regularization=options.regularization,
+        alpha=options.alpha,
+        iterations=options.iterations,
+        num_threads=threads,
+        random_state=options.seed,
+    )
+    user_items = csr_matrix(matrix)
+    als.fit(user_items, show_progress=False, callback=lambda iteration, *_: progress(iteration + 1))
+    users = als.recalculate_user(np.arange(matrix.shape[0]), user_items)
+    return users, als.item_factors
+
+
+def _explicit(matrix: "csr_array", options: AlsOptions, threads: int, progress: Progress) -> tuple[Float32, Float32]:
+    """Regularisation grows with the number of ratings, as in the paper (its equation 3) and in Spark."""
+    by_user, by_item = matrix, matrix.T.tocsr()
+    rng = np.random.default_rng(options.seed)
+    items = rng.random((matrix.shape[1], options.factors), dtype=np.float32)
+    items /= np.linalg.norm(items, axis=1, keepdims=True)
+    with ThreadPoolExecutor(threads) as pool:
+        for iteration in range(options.iterations):
+            users = _solved(by_user, items, options.regularization, pool, threads)
+            items = _solved(by_item, users, options.regularization, pool, threads)
+            progress(iteration + 1)
+        users = _solved(by_user, items, options.regularization, pool, threads)
+    return users, items
+
+
+def _solved(
+    rows: "csr_array", other: Float32, regularization: float, pool: ThreadPoolExecutor, threads: int
+) -> Float32:
+    """One vector per row: ridge regression of its values on the vectors of `other` that its columns name."""
+    found = np.zeros((rows.shape[0], other.shape[1]), dtype=np.float32)
+    start, columns, values = rows.indptr, rows.indices, rows.data
+    ridge = np.eye(other.shape[1], dtype=np.float32) * np.float32(regularization)
+
+    def solve(first: int, last: int) -> None:
+        for row in range(first, last):
+            begin, end = start[row], start[row + 1]
+            if begin < end:
+                chosen = other[columns[begin:end]]
+                gram = chosen.T @ chosen + ridge * (end - begin)
+                found[row] = np.linalg.solve(gram, chosen.T @ values[begin:end])
+
+    # Parts of equal numbers of ratings, not of rows: a few rows hold most of them.
+    bounds = np.searchsorted(start, np.linspace(0, rows.nnz, 8 * threads + 1)).tolist()
+    bounds[0], bounds[-1] = 0, rows.shape[0]
+    list(pool.map(solve, bounds[:-1], bounds[1:]))
+    return found
