@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+from infra.azure.identity import identity
 from models.errors import BadInput, ConfigurationError, PenstockError, TryLater
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ def connect(hub: str, *, connection: str | None, namespace: str | None) -> Calla
 
         # No retries inside: the sender has one budget for all of them.
         if namespace:
-            from infra.azure.identity import identity
-
             return EventHubProducerClient(
                 namespace, eventhub_name=hub, credential=identity(), retry_total=0, auth_timeout=_ATTEMPT_S
             )
@@ -89,7 +88,7 @@ class EventHubSender:
     def close(self) -> None:
         """Close the connections when what was handed over is sent."""
         with self._lock:
-            lanes, self._lanes = list(self._lanes.values()), {}
+            lanes, self._lanes = [*self._lanes.values(), *self._stuck], {}
         for lane in lanes:
             lane.queue.put(None)
             lane.join(self._timeout_s)
