@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import azure.functions as func
 
+from functions.answers import answer
 from models.names import SCORE_QUEUE
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STORAGE: Final = "DataStorage"
-_JSON: Final = "application/json"
 
 
 def telemetry(services: Callable[[], "Services"], *, sweep_schedule: str, learn_schedule: str) -> func.Blueprint:
@@ -85,14 +85,14 @@ def _add_http(blueprint: func.Blueprint, services: Callable[[], "Services"]) -> 
         """`GET /api/alerts?device=&sensor=&status=&limit=`."""
         from functions.queries import list_alerts
 
-        return _answer(lambda: list_alerts(req.params, services().state))
+        return answer(lambda: list_alerts(req.params, services().state))
 
     @blueprint.route("devices", methods=["GET"])
     def devices(req: func.HttpRequest) -> func.HttpResponse:
         """`GET /api/devices?device=&limit=`."""
         from functions.queries import list_devices
 
-        return _answer(lambda: list_devices(req.params, services().state))
+        return answer(lambda: list_devices(req.params, services().state))
 
     @blueprint.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
     def health(req: func.HttpRequest) -> func.HttpResponse:
@@ -109,30 +109,4 @@ def _add_http(blueprint: func.Blueprint, services: Callable[[], "Services"]) -> 
                 lambda: bank.version if (bank := here.model.current()) else None,
             )
 
-        return _answer(check)
-
-
-def _answer(query: Callable[[], object]) -> func.HttpResponse:
-    """The result of `query` as JSON; our errors as the HTTP status that tells the caller what to do."""
-    import msgspec
-
-    from models.errors import BadInput, ConfigurationError, TryLater
-
-    try:
-        body = query()
-    except BadInput as error:
-        return _error(400, error)
-    except TryLater as error:
-        return _error(503, error, {"Retry-After": str(max(1, round(error.retry_after_s)))})
-    except ConfigurationError as error:
-        log.error("%s", error)
-        return _error(500, error)
-    status = 200 if getattr(body, "ok", True) else 503
-    return func.HttpResponse(msgspec.json.encode(body), status_code=status, mimetype=_JSON)
-
-
-def _error(status: int, error: Exception, headers: dict[str, str] | None = None) -> func.HttpResponse:
-    import msgspec
-
-    body = msgspec.json.encode({"error": str(error)})
-    return func.HttpResponse(body, status_code=status, mimetype=_JSON, headers=headers)
+        return answer(check)

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from functions.queries import AlertList, DeviceList, Health
+from functions.runs.queries import RunList
 from models import contracts
 
 CONTRACTS: Final[dict[str, type[msgspec.Struct]]] = {
@@ -20,6 +21,10 @@ CONTRACTS: Final[dict[str, type[msgspec.Struct]]] = {
     "dead-letter": contracts.DeadLetter,
     "feedback-event": contracts.FeedbackEvent,
     "forget-event": contracts.ForgetEvent,
+    "run": contracts.Run,
+    "run-request": contracts.RunRequest,
+    "shard-request": contracts.ShardRequest,
+    "run-list": RunList,
     "alert-list": AlertList,
     "device-list": DeviceList,
     "health": Health,

@@ -56,6 +56,10 @@ class Settings(BaseSettings):
     train_min_windows: int = Field(default=20, ge=2)
     """Windows a series needs before the timer asks for its model."""
 
+    # Training.
+    train_lock_s: float = Field(default=30.0, ge=1)
+    """How long a training message of a killed worker stays hidden."""
+
     @property
     def spec(self) -> WindowSpec:
         """The window specification that `window` names."""

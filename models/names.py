@@ -4,6 +4,8 @@ from models.windowspec import WindowSpec
 
 SCORE_QUEUE = "score-batches"
 TRAIN_QUEUE = "train-requests"
+RECOMMEND_QUEUE = "recommend-requests"
+SHARD_QUEUE = "recommend-shards"
 
 
 def batch_prefix(hub: str, spec: WindowSpec, partition: int) -> str:

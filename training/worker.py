@@ -1,73 +1,34 @@
-"""Takes training requests from a queue, one at a time, and runs each as a job with a life of its own."""
+"""Takes requests from a queue, one at a time, and runs each as a job with a life of its own."""
 
 import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from models.contracts import TrainRequest
 from models.errors import BadInput, Superseded, TryLater
-from models.ports import BlobStore, QueueItem, TaskQueue
-from training.history import archived_readings, filter_readings, windows_by_series
-from training.svm.fit import Refusal, fit_fleet
-from training.svm.publish import Publishing
+from models.ports import QueueItem, TaskQueue
 
 log = logging.getLogger(__name__)
 
 MAX_TRIES = 5
 _RETRY_AFTER = timedelta(seconds=5)
-_SHOWN = 5
 
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request led to. `version` is None where nothing new was promoted."""
-
-    version: str | None
-    fitted: int
-    skipped: int
-    """Series that had a model already."""
-    refused: list[Refusal]
-
-
-def train(request: TrainRequest, blobs: BlobStore, publishing: Publishing) -> Outcome:
-    """Fit the series of `request` that the live bank lacks, on the raw archive, and promote them beside the others.
-
-    Replay is harmless: what was promoted by an earlier delivery is skipped by the next one. Series with too few
-    windows stay refused until asked for again.
-    """
-    if request.spec != publishing.spec.name:
-        raise BadInput(f"asked for {request.spec} windows, this worker trains on {publishing.spec.name}")
-    base = publishing.live_base(publishing.registry.aliases().aliases.live)
-    known = set(base.weights.series) if base else set()
-    asked = set(request.series)
-    wanted = asked - known
-    if not wanted:
-        return Outcome(version=None, fitted=0, skipped=len(asked), refused=[])
-    readings = archived_readings(blobs, request.hub, lambda chunk: filter_readings(chunk, wanted))
-    sets = windows_by_series(readings, publishing.spec, max_windows=publishing.options.max_windows)
-    fleet = fit_fleet(sets, publishing.options)
-    seen = {windows.series for windows in sets}
-    missing = [Refusal(*series, 0, "has no readings in the archive") for series in sorted(wanted - seen)]
-    if not fleet.fitted:
-        return Outcome(version=None, fitted=0, skipped=len(asked & known), refused=missing + fleet.refused)
-    registered = publishing.publish(fleet, promote=True)
-    return Outcome(
-        version=registered.manifest.version,
-        fitted=len(registered.report.fitted),
-        skipped=len(asked & known),
-        refused=missing + registered.report.refused,
-    )
+Request = TypeVar("Request", bound=msgspec.Struct)
 
 
 class Job(Protocol):
-    """A running training job."""
+    """A running job."""
 
-    def wait(self, timeout_s: float) -> Outcome | None:
-        """The outcome, or None if it still runs after `timeout_s`. Raises what the job failed with."""
+    def wait(self, timeout_s: float) -> str | None:
+        """What it led to, in a line for the log, or None if it still runs after `timeout_s`.
+
+        Raises what it failed with.
+        """
         ...
 
     def cancel(self) -> None:
@@ -75,8 +36,19 @@ class Job(Protocol):
         ...
 
 
-class Worker:
-    """Handles requests until stopped. At least once: a message goes only after its job, and `train` bears replays.
+@dataclass(frozen=True, slots=True)
+class Work(Generic[Request]):
+    """A kind of request: its form, and how its jobs start. A job bears being done twice."""
+
+    name: str
+    request: type[Request]
+    start: Callable[[Request], Job]
+    given_up: Callable[[Request, str], None] = lambda _request, _reason: None
+    """Called with a request bound for the poison queue, and why, before it goes there; perhaps more than once."""
+
+
+class Worker(Generic[Request]):
+    """Handles requests until stopped. At least once: a message goes only after its job.
 
     A message that is no request, or has failed five times, moves to the `poison` queue.
     """
@@ -85,14 +57,14 @@ class Worker:
         self,
         queue: TaskQueue,
         poison: TaskQueue,
-        start: Callable[[TrainRequest], Job],
+        work: Work[Request],
         *,
         lock: timedelta = timedelta(seconds=60),
         poll_s: float = 1.0,
     ) -> None:
         self._queue = queue
         self._poison = poison
-        self._start = start
+        self._work = work
         self._lock = lock
         self._poll_s = poll_s
         self._stopping = threading.Event()
@@ -118,29 +90,29 @@ class Worker:
         if item is None:
             return False
         try:
-            request = msgspec.json.decode(item.body, type=TrainRequest)
+            request = msgspec.json.decode(item.body, type=self._work.request)
         except msgspec.DecodeError as error:
-            self._set_aside(item, f"not a training request: {error}")
+            self._set_aside(item, f"not a request for {self._work.name}: {error}")
             return True
         if item.dequeue_count > MAX_TRIES:
-            self._set_aside(item, f"failed {MAX_TRIES} times")
+            self._give_up(item, request, f"failed {MAX_TRIES} times")
             return True
         self._handle(item, request)
         return True
 
-    def _handle(self, item: QueueItem, request: TrainRequest) -> None:
+    def _handle(self, item: QueueItem, request: Request) -> None:
         begun = time.monotonic()
-        job = self._start(request)
+        job = self._work.start(request)
         try:
             item, outcome = self._await(item, job)
         except Superseded:
-            log.warning("training of %d series: lost the message, another worker has it", len(request.series))
+            log.warning("%s: lost the message, another worker has it", self._work.name)
             return
         except BadInput as error:
-            self._set_aside(item, str(error))
+            self._give_up(item, request, str(error))
             return
         except Exception as error:  # a job's bug or crash must not end the worker; five tries, then poison
-            log.error("training of %d series failed (try %d): %s", len(request.series), item.dequeue_count, error)
+            log.error("%s failed (try %d): %s", self._work.name, item.dequeue_count, error)
             self._release(item, _RETRY_AFTER)
             return
         finally:
@@ -149,9 +121,9 @@ class Worker:
             self._release(item, timedelta(0))
             return
         self._queue.delete(item)
-        log.info("%s in %.1f s", _summary(outcome), time.monotonic() - begun)
+        log.info("%s in %.1f s", outcome, time.monotonic() - begun)
 
-    def _await(self, item: QueueItem, job: Job) -> tuple[QueueItem, Outcome | None]:
+    def _await(self, item: QueueItem, job: Job) -> tuple[QueueItem, str | None]:
         """The outcome, with the message as last renewed; None as outcome if the worker stops first."""
         renew_every = self._lock.total_seconds() / 3
         renewed = time.monotonic()
@@ -171,17 +143,13 @@ class Worker:
         try:
             self._queue.renew(item, after)
         except Superseded:
-            log.warning("training message %s: the lock was lost, another worker has it", item.id)
+            log.warning("%s: message %s was lost, another worker has it", self._work.name, item.id)
+
+    def _give_up(self, item: QueueItem, request: Request, reason: str) -> None:
+        self._work.given_up(request, reason)
+        self._set_aside(item, reason)
 
     def _set_aside(self, item: QueueItem, reason: str) -> None:
-        log.error("training message %s set aside: %s", item.id, reason)
+        log.error("%s: message %s set aside: %s", self._work.name, item.id, reason)
         self._poison.send(item.body)
         self._queue.delete(item)
-
-
-def _summary(outcome: Outcome) -> str:
-    shown = "; ".join(f"{r.device}/{r.sensor} {r.reason}" for r in outcome.refused[:_SHOWN])
-    return (
-        f"trained {outcome.fitted} series, skipped {outcome.skipped}, refused {len(outcome.refused)}"
-        f"{f' ({shown})' if shown else ''}, live version {outcome.version or 'unchanged'}"
-    )

@@ -48,7 +48,7 @@ def build() -> "Services":
     from infra.azure.queues import AzureQueue
     from infra.clock import SystemClock
     from infra.settings import Settings
-    from infra.state.sqlite import SqliteState
+    from infra.wiring.state import open_state
     from models.errors import ConfigurationError
     from models.inference import LiveBank
     from models.names import SCORE_QUEUE, TRAIN_QUEUE
@@ -63,7 +63,7 @@ def build() -> "Services":
     connection = settings.data_storage.get_secret_value()
     clock = SystemClock()
     blobs = AzureBlobs(connection)
-    state = SqliteState(settings.state_path)
+    state = open_state(settings)
     folder = Folder(blobs, state, clock, threshold=settings.alert_threshold)
     return Services(
         blobs=blobs,

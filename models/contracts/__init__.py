@@ -10,6 +10,7 @@ from models.contracts.deadletters import DeadLetter, Reason
 from models.contracts.feedback import FeedbackEvent, ForgetEvent
 from models.contracts.predictions import Prediction, PredictionStatus
 from models.contracts.readings import FlushMarker, Reading, epoch_us
+from models.contracts.runs import Run, RunKind, RunRequest, RunStage, ShardRequest, Stage
 from models.contracts.windows import ClosedBy, WindowRow
 
 __all__ = [
@@ -25,6 +26,12 @@ __all__ = [
     "PredictionStatus",
     "Reading",
     "Reason",
+    "Run",
+    "RunKind",
+    "RunRequest",
+    "RunStage",
+    "ShardRequest",
+    "Stage",
     "TrainRequest",
     "WindowRow",
     "epoch_us",

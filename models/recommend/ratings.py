@@ -52,9 +52,31 @@ class Ratings:
         if not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values))[0])
             raise BadInput(f"ratings: expected a finite rating, got {values[row]} in row {row}")
-        users, user_codes = _coded(user)
-        items, item_codes = _coded(item)
+        users, user_codes = _placed(user)
+        items, item_codes = _placed(item)
         return cls(users, items, user_codes, item_codes, values, times)
+
+    @classmethod
+    def of_codes(
+        cls,
+        user_ids: Sequence[str],
+        user: npt.NDArray[np.integer],
+        item_ids: Sequence[str],
+        item: npt.NDArray[np.integer],
+        value: npt.ArrayLike,
+        time_s: npt.ArrayLike,
+    ) -> Self:
+        """Ratings of n rows whose ids are places in lists of distinct ids, which may be in any order."""
+        users, places_of_users = _placed(user_ids)
+        items, places_of_items = _placed(item_ids)
+        return cls(
+            users,
+            items,
+            places_of_users[user],
+            places_of_items[item],
+            np.asarray(value, dtype=np.float32),
+            np.asarray(time_s, dtype=np.int64),
+        )
 
     def rows(self, chosen: npt.NDArray[np.bool_] | Int64) -> "Ratings":
         """The chosen rows, under the same users and items."""
@@ -74,7 +96,8 @@ def in_id_order(ids: Sequence[str]) -> list[str]:
     return sorted(distinct)
 
 
-def _coded(texts: Sequence[str]) -> tuple[list[str], Int32]:
-    ids = in_id_order(texts)
-    place = {text: i for i, text in enumerate(ids)}
-    return ids, np.fromiter((place[text] for text in texts), dtype=np.int32, count=len(texts))
+def _placed(ids: Sequence[str]) -> tuple[list[str], Int32]:
+    """The distinct ids in their order, and the place in it of each given one."""
+    ordered = in_id_order(ids)
+    place = {text: i for i, text in enumerate(ordered)}
+    return ordered, np.fromiter((place[text] for text in ids), dtype=np.int32, count=len(ids))

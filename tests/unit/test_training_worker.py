@@ -18,10 +18,12 @@ from models.registry import Registry
 from models.tables import encode_readings
 from tests.fakes import FakeBlobs, FakeClock, FakeQueue
 from tests.unit.svm import SPEC, publishing, readings
-from training.worker import Job, Outcome, Worker, train
+from training.svm.fit import Refusal
+from training.svm.requests import Outcome, train
+from training.worker import Job, Work, Worker
 
 A, B = ("a", "x"), ("b", "y")
-DONE = Outcome(version="v1", fitted=1, skipped=0, refused=[])
+DONE = "trained"
 
 
 def request(*series: tuple[str, str], spec: str = SPEC.name) -> TrainRequest:
@@ -79,6 +81,13 @@ def test_a_request_for_other_windows_is_bad_input(archive: FakeBlobs) -> None:
         train(request(A, spec="tumbling-10s"), archive, publishing(archive))
 
 
+def test_an_outcome_reads_as_a_line_for_the_log() -> None:
+    outcome = Outcome(version=None, fitted=0, skipped=1, refused=[Refusal("a", "x", 5, "has 5 windows, needs 20")])
+    assert str(outcome) == (
+        "trained 0 series, skipped 1, refused 1 (a/x has 5 windows, needs 20), live version unchanged"
+    )
+
+
 def test_a_damaged_live_version_does_not_stop_training_for_ever(archive: FakeBlobs) -> None:
     first = train(request(A), archive, publishing(archive))
     archive.replace(f"models/svm/{first.version}/weights.npz", b"damaged")
@@ -91,11 +100,11 @@ def test_a_damaged_live_version_does_not_stop_training_for_ever(archive: FakeBlo
 class FakeJob:
     """A job that answers after `waits` waits."""
 
-    answer: Outcome | Exception = field(default_factory=lambda: DONE)
+    answer: str | Exception = DONE
     waits: int = 0
     cancelled: bool = False
 
-    def wait(self, timeout_s: float) -> Outcome | None:
+    def wait(self, timeout_s: float) -> str | None:
         if self.waits > 0:
             self.waits -= 1
             time.sleep(min(timeout_s, 0.01))
@@ -124,7 +133,9 @@ class Bench:
             self.started.append(message)
             return next(jobs)
 
-        self.worker = Worker(self.queue, self.poison, start, lock=timedelta(seconds=0.03), poll_s=0.01)
+        self.given_up: list[tuple[TrainRequest, str]] = []
+        work = Work("tests", TrainRequest, start, lambda message, why: self.given_up.append((message, why)))
+        self.worker = Worker(self.queue, self.poison, work, lock=timedelta(seconds=0.03), poll_s=0.01)
 
     def ask(self, *series: tuple[str, str]) -> bytes:
         body = msgspec.json.encode(request(*series))
@@ -194,6 +205,7 @@ def test_a_failed_job_comes_again_and_is_set_aside_after_five_tries() -> None:
         assert bench.worker.step()
         bench.clock.advance(10)
     assert len(bench.started) == 5
+    assert bench.given_up == [(request(A), "failed 5 times")]
     assert bench.queue.length() == 0
     assert bench.poison.bodies == [body]
 
@@ -203,6 +215,7 @@ def test_bad_input_is_set_aside_at_once() -> None:
     body = bench.ask(A)
     bench.worker.step()
     assert (bench.queue.length(), bench.poison.bodies) == (0, [body])
+    assert bench.given_up == [(request(A), "other windows")]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"hub": 1}', b"\xff"])

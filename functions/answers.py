@@ -1,0 +1,39 @@
+"""How every HTTP function answers: a body as JSON, and errors as the status that tells the caller what to do."""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import azure.functions as func
+
+log = logging.getLogger(__name__)
+
+_JSON: Final = "application/json"
+
+
+def answer(query: Callable[[], object]) -> func.HttpResponse:
+    """The result of `query` as JSON: 200, or 503 if it says that it is not `ok`; our errors as 4xx or 5xx."""
+    import msgspec
+
+    from models.errors import BadInput, ConfigurationError, NotFound, TryLater
+
+    try:
+        body = query()
+    except BadInput as error:
+        return _error(400, error)
+    except NotFound as error:
+        return _error(404, error)
+    except TryLater as error:
+        return _error(503, error, {"Retry-After": str(max(1, round(error.retry_after_s)))})
+    except ConfigurationError as error:
+        log.error("%s", error)
+        return _error(500, error)
+    status = 200 if getattr(body, "ok", True) else 503
+    return func.HttpResponse(msgspec.json.encode(body), status_code=status, mimetype=_JSON)
+
+
+def _error(status: int, error: Exception, headers: dict[str, str] | None = None) -> func.HttpResponse:
+    import msgspec
+
+    body = msgspec.json.encode({"error": str(error)})
+    return func.HttpResponse(body, status_code=status, mimetype=_JSON, headers=headers)

@@ -1,0 +1,80 @@
+"""What starts training: a ratings file that was uploaded, or the schedule.
+
+Neither reads a rating here: the worker validates, since its machine has the memory and the libraries for it.
+"""
+
+import logging
+from typing import Final
+
+import msgspec
+
+from models.contracts.runs import RunKind, RunRequest
+from models.ports import BlobInfo, BlobStore, Clock, TaskQueue
+from models.runs import Runs, run_id
+
+log = logging.getLogger(__name__)
+
+UPLOADS: Final = "ratings-in/"
+
+
+class Intake:
+    """Opens training runs and asks the worker for them. Safe to share between threads."""
+
+    def __init__(self, blobs: BlobStore, runs: Runs, queue: TaskQueue, *, model: str) -> None:
+        self._blobs = blobs
+        self._runs = runs
+        self._queue = queue
+        self._model = model
+
+    def receive(self, name: str) -> None:
+        """Start the run of the ratings file in blob `name`, unless it was started before.
+
+        Events come at least once, and this upload's id depends on the blob's version alone: the second time nothing
+        happens. After a crash before sending, the sweep sends. A blob that is gone again is left alone.
+        """
+        info = self._blobs.head(name)
+        if info is None:
+            log.warning("upload %s is gone", name)
+            return
+        self.start(info)
+
+    def start(self, info: BlobInfo) -> None:
+        """As `receive`, of a blob whose info is known."""
+        id = upload_run(info)
+        if self._runs.open(RunKind.TRAIN, id, model=self._model, source=info.name, etag=info.etag):
+            self.ask(id)
+            log.info("upload %s: run %s", info.name, id)
+
+    def ask(self, id: str) -> None:
+        """Tell the worker of run `id`; a second time is harmless."""
+        self._queue.send(msgspec.json.encode(RunRequest(run=id)))
+
+    def idle(self) -> bool:
+        """Whether no request waits or is in work."""
+        return self._queue.length() == 0
+
+
+def upload_run(info: BlobInfo) -> str:
+    """The run of this version of an uploaded blob."""
+    return run_id(info.modified, info.name, info.etag)
+
+
+def retrain(intake: Intake, runs: Runs, clock: Clock, *, model: str, new_events: int, min_events: int) -> str | None:
+    """The run that was started because `new_events` events of feedback await training, None if there is no need.
+
+    Nothing is started while an unfinished run of training is recorded: it takes the feedback in too. Called twice
+    within a second, one run is started.
+    """
+    if new_events < max(1, min_events):
+        return None
+    if any(run.kind == RunKind.TRAIN and not run.stage.is_end for run in runs.latest(_RECENT)):
+        return None
+    id = run_id(clock.now(), "schedule")
+    if not runs.open(RunKind.TRAIN, id, model=model, detail=f"by schedule: {new_events} new events of feedback"):
+        return None
+    intake.ask(id)
+    return id
+
+
+# An unfinished run is among the latest.
+_RECENT: Final = 100
