@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -9,6 +10,9 @@ from models.recommend.ratings import Int64, Ratings, in_id_order
 
 Features = Mapping[str, Mapping[str, Sequence[str]]]
 """Field -> id -> values, such as {"genre": {"1": ["Comedy", "Drama"]}}."""
+
+UNKNOWN: Final = -1
+"""The place of a user or item that was not trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,9 @@ class Columns:
     trained: np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
-def columns_of(train: Ratings, user_features: Features | None = None, item_features: Features | None = None) -> Columns:
+def columns_of(
+    train: Ratings, user_features: Features | None = None, item_features: Features | None = None
+) -> Columns:
     """Columns of all ids in `train` and in the features: one per user and item, and one per value of each field.
 
     An id that is in the features alone is known by these.
@@ -46,9 +52,9 @@ def columns_of(train: Ratings, user_features: Features | None = None, item_featu
 
 
 def places_in(known: list[str], asked: list[str]) -> Int64:
-    """The place in `known` of each of `asked`, -1 where it has none: int64."""
+    """The place in `known` of each of `asked`, UNKNOWN where it has none: int64."""
     place = {text: i for i, text in enumerate(known)}
-    return np.fromiter((place.get(text, -1) for text in asked), dtype=np.int64, count=len(asked))
+    return np.fromiter((place.get(text, UNKNOWN) for text in asked), dtype=np.int64, count=len(asked))
 
 
 def _ids(features: Features | None) -> list[str]:

@@ -1,21 +1,19 @@
 """What a factorization machine is fitted with, and the fitted machine, folded into one vector per user and item."""
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from models.recommend.ratings import Float32, Ratings
+from training.recommend.fm.columns import places_in
 
 Objective = Literal["classification", "regression"]
 Targets = Literal["soft", "hard"]
 Places = npt.NDArray[np.integer]
 Float64 = npt.NDArray[np.float64]
-
-UNKNOWN: Final = -1
-"""The place of a user or item that was not trained on."""
 
 
 class FmOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,12 +91,12 @@ class FmModel:
     options: FmOptions
 
     def places(self, ratings: Ratings) -> tuple[Places, Places]:
-        """This model's places of the users and items of other ratings, row by row; UNKNOWN where it has none."""
-        return _lookup(self.users, ratings.users)[ratings.user], _lookup(self.items, ratings.items)[ratings.item]
+        """Places in this model of the users and items of other ratings, row by row; UNKNOWN where it has none."""
+        return places_in(self.users, ratings.users)[ratings.user], places_in(self.items, ratings.items)[ratings.item]
 
     def score(self, user: Places, item: Places) -> Float64:
         """Scores of n (user, item) places, each -1 or more: float64, (n,)."""
-        pairs = np.einsum("nf,nf->n", self.user_vectors[user], self.item_vectors[item])
+        pairs: Float32 = np.einsum("nf,nf->n", self.user_vectors[user], self.item_vectors[item])
         return pairs.astype(np.float64) + self.user_biases[user] + self.item_biases[item] + self.offset
 
     def probability(self, user: Places, item: Places) -> Float64:
@@ -125,8 +123,3 @@ def sigmoid(x: Float64) -> Float64:
     small = np.exp(-np.abs(x))
     result: Float64 = np.where(x >= 0, 1, small) / (1 + small)
     return result
-
-
-def _lookup(known: list[str], asked: list[str]) -> Places:
-    place = {text: i for i, text in enumerate(known)}
-    return np.fromiter((place.get(text, UNKNOWN) for text in asked), dtype=np.int64, count=len(asked))

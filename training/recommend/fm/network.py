@@ -52,7 +52,7 @@ class Machines:
     def mean_score(self, user: torch.Tensor, item: torch.Tensor, chunk: int = 65_536) -> torch.Tensor:
         """Mean over the members of the scores of n places: float32, (n,)."""
         parts = []
-        for u, i in zip(user.split(chunk), item.split(chunk), strict=True):
+        for u, i in zip(torch.split(user, chunk), torch.split(item, chunk), strict=True):
             each = (self._members, len(u))
             parts.append(self.score(u.expand(each), i.expand(each))[0].mean(0))
         return torch.cat(parts)
@@ -68,7 +68,13 @@ class Machines:
         """User vectors, user biases, item vectors, item biases and offset, as `FmModel` holds them."""
         user_vectors, user_biases = self._side(self._user)
         item_vectors, item_biases = self._side(self._item)
-        return user_vectors / self._members, user_biases, item_vectors, item_biases, float(self.offset.mean())
+        return (
+            user_vectors / np.float32(self._members),
+            user_biases,
+            item_vectors,
+            item_biases,
+            float(self.offset.mean()),
+        )
 
     def _side(self, rows: torch.Tensor) -> tuple[Float32, Float32]:
         """Vectors, (ids + 1, members * factors), and biases of one side; pairs within it are part of the bias."""

@@ -27,7 +27,9 @@ def require_java() -> int:
     try:
         said = subprocess.run([command, "-version"], capture_output=True, text=True, timeout=30, check=True).stderr
     except (OSError, subprocess.SubprocessError) as error:
-        raise ConfigurationError(f"Spark needs Java {_OLDEST} or newer, {command} fails: {error}. {_INSTALL}") from error
+        raise ConfigurationError(
+            f"Spark needs Java {_OLDEST} or newer, {command} fails: {error}. {_INSTALL}"
+        ) from error
     found = re.search(r'version "(?:1\.)?(\d+)', said)
     if found is None or int(found[1]) < _OLDEST:
         line = said.strip().splitlines()[0] if said.strip() else "nothing"

@@ -55,7 +55,7 @@ def spark_session(
     try:
         session = _started(master, _settings(master, scratch, driver_host), scratch / "java.log")
         try:
-            local = is_local(session.sparkContext.master)
+            local = is_local(session.sparkContext.master or master)
             if not local:
                 session.sparkContext.addPyFile(str(packages_zip(scratch)))
             if checkpoints or local:
@@ -85,7 +85,7 @@ def _started(master: str, settings: dict[str, str], java_log: Path) -> "SparkSes
             return SparkSession.builder.config(conf=conf).getOrCreate()
         # What Java itself prints goes to a file: it comes before any logging is set up.
         with java_log.open("wb") as output:
-            gateway = launch_gateway(conf, {"stdout": output, "stderr": output})
+            gateway = launch_gateway(conf, {"stdout": output, "stderr": output})  # type: ignore[no-untyped-call]
         return SparkSession(SparkContext(conf=conf, gateway=gateway))
     except (PySparkException, Py4JError) as error:
         said = java_log.read_text(errors="replace")[-2000:] if java_log.exists() else ""

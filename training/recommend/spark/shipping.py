@@ -13,8 +13,8 @@ _PACKAGES: Final = (models, training)
 def packages_zip(folder: Path) -> Path:
     """Write `penstock-packages.zip` into `folder`: for `--py-files`, or `SparkContext.addPyFile`.
 
-    It holds the project's own packages `models` and `training`. NumPy, pyarrow and msgspec must be installed where the
-    workers run: they are compiled, and cannot be loaded from a zip.
+    It holds the project's own packages `models` and `training`. NumPy, pyarrow and msgspec must be installed where
+    the workers run: they are compiled, and cannot be loaded from a zip.
     """
     target = folder / "penstock-packages.zip"
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
