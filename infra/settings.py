@@ -21,8 +21,17 @@ class Settings(BaseSettings):
     data_storage: SecretStr = Field(default=SecretStr("UseDevelopmentStorage=true"), validation_alias="DataStorage")
     state_path: Path = Path(".penstock/data/state.sqlite")
 
-    # The hub, by its Kafka endpoint.
+    # The hub: what comes from the functions goes there over AMQP, the stream uses Kafka.
     hub: str = "readings"
+    ratings_hub: str = "ratings"
+    """Where users' ratings pass through, beside `hub`. Empty: the stream worker reads none."""
+    amqp_connection: SecretStr = SecretStr(
+        "Endpoint=sb://localhost:5672;SharedAccessKeyName=RootManageSharedAccessKey;SharedAccessKey=SAS_KEY_VALUE;"
+        "UseDevelopmentEmulator=true"
+    )
+    """Event Hubs connection string for AMQP; by default the emulator's, whose key is public."""
+    amqp_namespace: str | None = None
+    """Host of an Event Hubs namespace that is entered by identity, in place of the connection string."""
     kafka_bootstrap: str = "127.0.0.1:9092"
     kafka_connection: SecretStr | None = None
     """Event Hubs connection string: SASL PLAIN over TLS. None: plain text, for the local hub."""
