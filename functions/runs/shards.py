@@ -83,7 +83,9 @@ class Batches:
             self.cut(run)
 
     def cut(self, run: Run) -> None:
-        """Store the shards of a received run and queue them all; a list that is none ends the run."""
+        """Store the shards of a received run and queue them all. A list that is none ends the run; one for which no
+        recommender is there waits.
+        """
         try:
             blob = self._blobs.get(run.source)
             if blob.info.etag != run.etag:
@@ -91,6 +93,9 @@ class Batches:
             entries = parse_users(run.source, blob.data)
         except (BadInput, NotFound) as error:
             self._refuse(run, str(error))
+            return
+        if not self._answers(entries):
+            log.warning("run %s waits: no recommender is live", run.id)
             return
         shards = [entries[at : at + self._shard_users] for at in range(0, len(entries), self._shard_users)]
         for number, shard in enumerate(shards):
@@ -100,6 +105,16 @@ class Batches:
         )
         self._runs.advance(run.id, Stage.SCORING, f"{len(entries)} users in {len(shards)} shards")
         self._ask(run.id, range(len(shards)))
+
+    def _answers(self, entries: list[Entry]) -> bool:
+        """Whether a recommender is there to ask; if not, the sweep comes back to the list."""
+        try:
+            self._recommender.recommend(next(entry.user for entry in entries if not entry.error), 1)
+        except BadInput:
+            return True
+        except TryLater:
+            return False
+        return True
 
     def score(self, body: bytes) -> None:
         """Make the recommendations of the shard that message `body` names, and join the run if it was the last.

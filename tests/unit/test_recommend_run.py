@@ -99,7 +99,7 @@ def test_an_upload_becomes_a_live_version_and_profiles(shop: Workshop) -> None:
     run = shop.runs.get(id)
     assert shop.stages(id) == WHOLE
     assert run.model_version == shop.live
-    assert run.metrics["ndcg_at_k"] > 0.5
+    assert run.metrics["ndcg_at_k"] > 0.4
     assert run.log == f"run-logs/{id}.txt"
     assert b"promoted" in shop.blobs.get(run.log).data
     manifest = shop.registry.manifest(shop.live or "")

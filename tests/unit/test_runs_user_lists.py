@@ -107,7 +107,7 @@ def test_double_delivery_of_everything_changes_nothing(office: Office) -> None:
     office.score_all()
     office.batches.receive(LIST)
     assert office.blobs.blobs == before
-    assert office.recommender.asked == ["a", "b", "c"]
+    assert office.recommender.asked == ["a", "a", "b", "c"]  # the first to see whether a model is live
 
 
 def test_a_second_upload_under_the_name_has_a_result_of_its_own(office: Office) -> None:
@@ -130,6 +130,19 @@ def test_a_list_replaced_before_it_was_cut_says_so(office: Office) -> None:
     office.blobs.replace(LIST, b'"b"\n')
     office.batches.start(info)
     assert "newer upload" in office.runs.get(id).reason
+
+
+def test_a_list_waits_until_a_recommender_is_live(office: Office) -> None:
+    id = put(office, b'"a"\n')
+    office.recommender.error = TryLater("no model is live")
+    office.batches.receive(LIST)
+    office.clock.advance(10)
+    office.sweeper.sweep()
+    assert (office.runs.get(id).stage, office.shards.bodies) == (Stage.RECEIVED, [])
+    office.recommender.error = None
+    office.sweeper.sweep()
+    office.score_all()
+    assert len(output(office, id)) == 1
 
 
 def test_a_message_that_names_no_run_is_bad_input(office: Office) -> None:
