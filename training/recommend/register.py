@@ -23,7 +23,7 @@ from training.recommend.export import TOPK_INPUTS, TOPK_OUTPUTS, foldin_graph, t
 from training.recommend.items import ItemInfo
 from training.recommend.parity import check_parity
 
-USER_TOLERANCE: Final = 1e-2
+USER_TOLERANCE: Final = 1e-3
 """Largest difference of a folded-in user vector from the trained one, as a share of the latter's length."""
 _PROBES: Final = 64
 
