@@ -212,7 +212,7 @@ def test_a_worker_that_died_after_registering_goes_on_from_there(
 ) -> None:
     id = shop.upload(tastes.csv(tastes.ratings()))
     with monkeypatch.context() as broken:
-        broken.setattr("training.recommend.run.write_users", _fail)
+        broken.setattr("training.recommend.promote.write_users", _fail)
         with pytest.raises(TryLater):
             shop.training.do(id)
     assert b"Traceback" in shop.blobs.get(f"run-logs/{id}.txt").data

@@ -7,30 +7,28 @@ registered, which is taken up again, and users that were written, which are pass
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import msgspec
 
 from models.contracts.runs import Run, Stage
-from models.errors import BadInput, NotFound, Superseded
+from models.errors import BadInput, NotFound
 from models.ports import BlobStore, Clock, StateStore
 from models.recommend.ratings import Ratings
 from models.registry import Registry
 from models.runs import Runs
 from training.recommend.als import AlsModel, AlsOptions
-from training.recommend.gate import Rule, Served, judge, judged_users, live_metric, metric_of, served_scorer
+from training.recommend.gate import Rule
 from training.recommend.gather import Gathered, accept, accepted_blob, gather
 from training.recommend.native import fit_native
-from training.recommend.ranking import popularity, rank, ranking_metrics, scorer_of
+from training.recommend.promote import promote
+from training.recommend.ranking import rank, ranking_metrics, scorer_of
 from training.recommend.register import Trained, register
 from training.recommend.runlog import RunLog, log_blob
 from training.recommend.splits import Split, split
-from training.recommend.users import Vectors, write_users
 
 log = logging.getLogger(__name__)
 
 Fit = Callable[[Ratings, AlsOptions], AlsModel]
-_ATTEMPTS: Final = 5
 
 
 class HoldOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,8 +115,7 @@ class _Steps:
         gathered = gather(training.blobs, training.state, training.hub)
         parts = training.hold_out.of(gathered.ratings)
         version = run.model_version or self._train(gathered, parts)
-        served = Served.load(training.registry, version)
-        self._publish(served, gathered, judged_users(parts))
+        self._promote(version, gathered, parts)
 
     def _validate(self, run: Run) -> None:
         if not run.source:
@@ -161,33 +158,15 @@ class _Steps:
         self.reach(Stage.REGISTERED, f"version {version}", model_version=version)
         return version
 
-    def _publish(self, served: Served, gathered: Gathered, parts: Split) -> None:
-        """Promote the version unless it is worse than the live one; histories are written in either case, before."""
-        training, version = self._training, served.manifest.version
-        candidate = metric_of(training.rule, served_scorer(served, parts.train), parts)
-        baseline = metric_of(training.rule, popularity(parts.train), parts)
-        for _ in range(_ATTEMPTS):
-            state = training.registry.aliases()
-            live = state.aliases.live
-            other = live_metric(training.rule, training.registry, live, parts) if live != version else None
-            verdict = judge(training.rule, candidate, baseline, other)
-            self._write(served if verdict.passed else None, gathered)
-            if not verdict.passed:
-                self.reach(Stage.REFUSED, verdict.reason)
-                return
-            try:
-                training.registry.promote(version, based_on=state)
-            except Superseded:
-                log.info("another version was promoted meanwhile: comparing with that one")
-                continue
-            self.reach(Stage.PROMOTED, verdict.reason)
-            return
-        raise Superseded(f"{_ATTEMPTS} other promotions came in between")
-
-    def _write(self, served: Served | None, gathered: Gathered) -> None:
-        vectors = None
-        if served is not None:
-            places = {item: place for place, item in enumerate(served.bundle.catalogue.items)}
-            vectors = Vectors(served.manifest.model, served.manifest.version, served.fold(), places)
-        written = write_users(self._training.state, gathered.ratings, vectors)
-        self.reach(Stage.WRITTEN, f"{written.users} users, {written.changed} changed")
+    def _promote(self, version: str, gathered: Gathered, parts: Split) -> None:
+        training = self._training
+        outcome = promote(
+            training.registry,
+            training.state,
+            training.rule,
+            version,
+            parts,
+            gathered.ratings,
+            written=lambda done: self.reach(Stage.WRITTEN, f"{done.users} users, {done.changed} changed"),
+        )
+        self.reach(Stage.PROMOTED if outcome.promoted else Stage.REFUSED, outcome.reason)
