@@ -19,7 +19,7 @@ where s_i is 1 with confidence "ones" and r_i with confidence "ratings".
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
@@ -57,6 +57,20 @@ class AlsOptions(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)}")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed: expected 0..{2**31 - 1}, got {self.seed}")
+
+
+# By engine and objective: chosen by cross-validation inside training data, as docs/recommendations.md describes.
+_DEFAULTS: Final[dict[tuple[Engine, Objective], AlsOptions]] = {
+    ("native", "implicit"): AlsOptions(),
+    ("native", "explicit"): AlsOptions(objective="explicit", factors=10, regularization=0.1, iterations=20),
+    ("spark", "implicit"): AlsOptions(factors=32, regularization=0.2),
+    ("spark", "explicit"): AlsOptions(objective="explicit", factors=10, regularization=0.1, iterations=20),
+}
+
+
+def default_options(engine: Engine, objective: Objective = "implicit") -> AlsOptions:
+    """The options of a fit for which none are given."""
+    return _DEFAULTS[engine, objective]
 
 
 @dataclass(frozen=True, slots=True)
