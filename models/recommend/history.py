@@ -1,8 +1,8 @@
 """Events applied to what the state store keeps of a user, whoever does it: the HTTP functions or the stream worker.
 
-Safe to repeat, in any order and by many at once: a profile is what the set of events makes of it. Of several ratings
-of an item the one with the largest (time_us, key) counts; a wish to be forgotten leaves a tombstone and takes the
-ratings up to its time, those that come later as well.
+Safe to repeat, in any order and by many at once: a profile follows from the events, not from how often they come. Of
+several ratings of an item the one with the largest (time_us, key) counts; a wish to be forgotten leaves a tombstone
+and takes the ratings up to its time, also those that come after it.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ from models.recommend.profile import (
 )
 
 
-def apply_events(state: StateStore, user: str, events: Sequence[RatingsEvent]) -> None:
-    """Make the user's profile what it is after these events of theirs, by compare-and-set; nothing if it is that.
+def apply_events(state: StateStore, user: str, events: Sequence[RatingsEvent]) -> bool:
+    """Make the user's profile what it is after these events of theirs, by compare-and-set; false if it was that.
 
     Raises BadInput if the stored profile cannot be read, or would be larger than the store takes.
     """
@@ -42,10 +42,10 @@ def apply_events(state: StateStore, user: str, events: Sequence[RatingsEvent]) -
             if isinstance(event, FeedbackEvent) and event.time_us > forgotten_us:
                 after = with_rating(after, event.item, Rated(event.rating, event.time_us, event.key))
         if after is before:
-            return
+            return False
         try:
             state.transact(CONTAINER, user_partition(user), [_write(document, after)])
-            return
+            return True
         except Superseded:
             continue
 
