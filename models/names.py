@@ -64,11 +64,6 @@ def dead_letter_blob(hub: str, partition: int, first_offset: int, through: int) 
     return f"{dead_letter_prefix(hub, partition)}{first_offset:020d}-{through:020d}.jsonl"
 
 
-def feedback_prefix(hub: str, partition: int | None = None) -> str:
-    """Where the archive of feedback lies, of one partition or of all."""
-    return f"feedback/{hub}/" + ("" if partition is None else f"{partition}/")
-
-
 def shard_blob(run: str, shard: int) -> str:
     """Users of one shard of a run; kept until the run ends."""
     return f"recommend-work/{run}/in/{shard:06d}.json"
