@@ -96,6 +96,13 @@ def _print(home: Home, state: RuntimeState, stream: dict[str, Any] | None) -> No
     ]
     output.stdout.print(output.table(("part", "state", "pid", "restarts", "ports", "up"), rows))
     if stream:
-        totals = stream.get("totals", {})
         shown = ("readings", "windows", "late", "duplicates", "dead_lettered", "lag")
-        output.stdout.print("stream: " + ", ".join(f"{totals[name]} {name}" for name in shown if name in totals))
+        output.stdout.print("stream: " + _counts(stream, shown))
+    if stream and "ratings" in stream:
+        shown = ("ratings", "forgets", "dead_lettered", "lag")
+        output.stdout.print("ratings: " + _counts(stream["ratings"], shown))
+
+
+def _counts(hub: dict[str, Any], shown: tuple[str, ...]) -> str:
+    totals = hub.get("totals", {})
+    return ", ".join(f"{totals[name]} {name}" for name in shown if name in totals)
