@@ -64,6 +64,16 @@ def dead_letter_blob(hub: str, partition: int, first_offset: int, through: int) 
     return f"{dead_letter_prefix(hub, partition)}{first_offset:020d}-{through:020d}.jsonl"
 
 
+def feedback_prefix(hub: str, partition: int | None = None) -> str:
+    """Where the archive of feedback lies, of one partition or of all."""
+    return f"feedback/{hub}/" + ("" if partition is None else f"{partition}/")
+
+
+def feedback_blob(hub: str, partition: int, first_offset: int) -> str:
+    """Events of the hub of ratings from `first_offset` on; blob metadata `through` holds the last offset covered."""
+    return f"{feedback_prefix(hub, partition)}{first_offset:020d}.parquet"
+
+
 def shard_blob(run: str, shard: int) -> str:
     """Users of one shard of a run; kept until the run ends."""
     return f"recommend-work/{run}/in/{shard:06d}.json"
@@ -92,13 +102,3 @@ def recommendations_error_blob(upload: str, run: str) -> str:
 def fold_partition(hub: str, spec: WindowSpec, partition: int) -> str:
     """Partition key in the state store of everything folded from one stream partition."""
     return f"{hub}/{spec.name}/{partition}"
-
-
-def feedback_prefix(hub: str, partition: int | None = None) -> str:
-    """Where the archive of the hub of ratings lies, of one partition or of all."""
-    return f"feedback/{hub}/" + ("" if partition is None else f"{partition}/")
-
-
-def feedback_blob(hub: str, partition: int, first_offset: int) -> str:
-    """Events of the hub of ratings from `first_offset` on; blob metadata `through` holds the last offset covered."""
-    return f"{feedback_prefix(hub, partition)}{first_offset:020d}.parquet"
