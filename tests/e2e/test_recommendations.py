@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -171,8 +169,3 @@ def test_a_list_of_users_becomes_a_list_of_recommendations(penstock: Penstock) -
         assert not {item["item"] for item in each["items"]} & rated_by(each["user"])
     assert found[-2]["reason"] == "popular"
     assert "error" in found[-1]
-
-
-def test_the_functions_host_stops_in_good_order(penstock: Penstock) -> None:
-    os.kill(penstock.pids()["functions"], signal.SIGTERM)
-    penstock.until_ready()
