@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functions.folding import Folder
 from functions.scoring import LiveModel
 from functions.sweeping import Sweeper
-from models.ports import BlobStore, Clock, StateStore, TaskQueue
+from models.ports import BlobStore, Clock, EventSender, StateStore, TaskQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +20,5 @@ class Services:
     folder: Folder
     sweeper: Sweeper
     train_min_windows: int
+    ratings: EventSender
+    """To the hub of ratings."""

@@ -9,6 +9,8 @@ import msgspec
 from functions.queries import AlertList, DeviceList, Health
 from functions.runs.queries import RunList
 from models import contracts
+from models.contracts import recommendations
+from models.recommend.profile import Profile, Tombstone
 
 CONTRACTS: Final[dict[str, type[msgspec.Struct]]] = {
     "reading": contracts.Reading,
@@ -28,6 +30,17 @@ CONTRACTS: Final[dict[str, type[msgspec.Struct]]] = {
     "alert-list": AlertList,
     "device-list": DeviceList,
     "health": Health,
+    "recommendations": recommendations.Recommendations,
+    "item-list": recommendations.ItemList,
+    "anonymous-request": recommendations.AnonymousRequest,
+    "rating-request": recommendations.RatingRequest,
+    "rating-accepted": recommendations.RatingAccepted,
+    "prediction-request": recommendations.PredictionRequest,
+    "predictions": recommendations.Predictions,
+    "forgotten": recommendations.Forgotten,
+    "variant-counts": recommendations.VariantCounts,
+    "profile": Profile,
+    "tombstone": Tombstone,
 }
 
 

@@ -5,6 +5,7 @@ the name that the function app's bindings use.
 """
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -21,8 +22,17 @@ class Settings(BaseSettings):
     data_storage: SecretStr = Field(default=SecretStr("UseDevelopmentStorage=true"), validation_alias="DataStorage")
     state_path: Path = Path(".penstock/data/state.sqlite")
 
-    # The hub, by its Kafka endpoint.
+    # The hub: what comes from the functions goes there over AMQP, the stream uses Kafka.
     hub: str = "readings"
+    ratings_hub: str = "ratings"
+    """Where users' ratings pass through, beside `hub`. Empty: the stream worker reads none."""
+    amqp_connection: SecretStr = SecretStr(
+        "Endpoint=sb://localhost:5672;SharedAccessKeyName=RootManageSharedAccessKey;SharedAccessKey=SAS_KEY_VALUE;"
+        "UseDevelopmentEmulator=true"
+    )
+    """Event Hubs connection string for AMQP; by default the emulator's, whose key is public."""
+    amqp_namespace: str | None = None
+    """Host of an Event Hubs namespace that is entered by identity, in place of the connection string."""
     kafka_bootstrap: str = "127.0.0.1:9092"
     kafka_connection: SecretStr | None = None
     """Event Hubs connection string: SASL PLAIN over TLS. None: plain text, for the local hub."""
@@ -59,6 +69,20 @@ class Settings(BaseSettings):
     # Training.
     train_lock_s: float = Field(default=30.0, ge=1)
     """How long a training message of a killed worker stays hidden."""
+    train_share: float = Field(default=0.9, gt=0, lt=1)
+    """Share of the ratings that a recommender is fitted on; versions are compared on the rest."""
+    gate_metric: Literal["ndcg_at_k", "map", "map_at_k", "precision_at_k", "recall_at_k"] = "ndcg_at_k"
+    """By which metric of ranked lists versions are compared."""
+    gate_k: int = Field(default=10, ge=1, le=1000)
+    """Items in those lists."""
+    gate_tolerance: float = Field(default=0.0, ge=0)
+    """A candidate that is worse by no more than this is promoted all the same."""
+    retrain_min_feedback: int = Field(default=1000, ge=1)
+    """New events of feedback from which the schedule starts training."""
+
+    # Recommending.
+    recommender: str = "recommender"
+    """Name in the registry."""
 
     @property
     def spec(self) -> WindowSpec:

@@ -45,6 +45,7 @@ def build() -> "Services":
     from functions.services import Services
     from functions.sweeping import Sweeper
     from infra.azure.blobs import AzureBlobs
+    from infra.azure.eventhub import EventHubSender, connect
     from infra.azure.queues import AzureQueue
     from infra.clock import SystemClock
     from infra.settings import Settings
@@ -74,6 +75,14 @@ def build() -> "Services":
         folder=folder,
         sweeper=Sweeper(blobs, state, AzureQueue(connection, SCORE_QUEUE), folder, clock),
         train_min_windows=settings.train_min_windows,
+        ratings=EventHubSender(
+            settings.ratings_hub,
+            connect(
+                settings.ratings_hub,
+                connection=settings.amqp_connection.get_secret_value(),
+                namespace=settings.amqp_namespace,
+            ),
+        ),
     )
 
 

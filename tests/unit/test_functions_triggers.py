@@ -9,7 +9,7 @@ from functions.services import Services
 from functions.telemetry import telemetry
 from models.errors import BadInput, ConfigurationError, TryLater
 from models.names import SCORE_QUEUE
-from tests.fakes import FakeQueue
+from tests.fakes import FakeQueue, FakeSender
 from tests.unit.telemetry import MINUTE_US, NoBank, Plant, ValueBank, Window, message_bytes
 
 
@@ -29,6 +29,7 @@ def build(plant: Plant, model=None):
         folder=plant.folder,
         sweeper=plant.sweeper,
         train_min_windows=2,
+        ratings=FakeSender(),
     )
     return services, functions_of(lambda: services)
 
