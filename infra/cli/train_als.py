@@ -69,6 +69,8 @@ def als(
         "seed": model_seed,
     }
     options = _options(engine, objective, {name: value for name, value in given.items() if value is not None})
+    from training.recommend.register import fingerprint
+
     if report is not None:
         from training.recommend.report import prepare
 
@@ -89,7 +91,7 @@ def als(
     document |= {
         "k": k,
         "split": {"kind": split, "by": by, "ratio": ratio, "seed": seed},
-        "ratings": {"file": ratings.name, "rows": len(loaded), "sha256": loaded.fingerprint()},
+        "ratings": {"file": ratings.name, "rows": len(loaded), "sha256": fingerprint(loaded)},
     }
     _show(document, report, as_json=as_json)
 

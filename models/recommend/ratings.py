@@ -1,6 +1,5 @@
 """Ratings as columns, and the order of ids by which ties are broken."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -78,15 +77,6 @@ class Ratings:
             np.asarray(value, dtype=np.float32),
             np.asarray(time_s, dtype=np.int64),
         )
-
-    def fingerprint(self) -> str:
-        """Hex sha256 over ids and rows, in the order they have."""
-        digest = hashlib.sha256()
-        for ids in (self.users, self.items):
-            digest.update("\n".join(ids).encode() + b"\0")
-        for column in (self.user, self.item, self.value, self.time_s):
-            digest.update(np.ascontiguousarray(column).tobytes())
-        return digest.hexdigest()
 
     def rows(self, chosen: npt.NDArray[np.bool_] | Int64) -> "Ratings":
         """The chosen rows, under the same users and items."""

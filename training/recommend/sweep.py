@@ -20,6 +20,7 @@ from models.recommend.ratings import Ratings
 from training.recommend.als import AlsModel, AlsOptions, Engine, Objective, default_options
 from training.recommend.native import one_blas_thread
 from training.recommend.ranking import hit_metrics, rank, rating_metrics, scorer_of
+from training.recommend.register import fingerprint
 from training.recommend.splits import Split, folds
 
 if TYPE_CHECKING:
@@ -96,19 +97,24 @@ def sweep_als(
         raise BadInput(f"sweep: expected at least one trial and one job, got {trials} and {jobs}")
     parts = folds(train, plan.n_folds, plan.seed)
     opened = _opened(study, name, plan, train)
-    done = _finished(opened)
-    progress(len(done))
-    if len(done) < trials:
+    progress(len(_finished(opened)))
+
+    def run(count: int, at_once: int) -> None:
+        opened.optimize(
+            lambda trial: _score(trial, parts, fit, plan),
+            n_trials=count,
+            n_jobs=at_once,
+            catch=(BadInput,),
+            callbacks=[lambda at, _: progress(len(_finished(at)))],
+        )
+
+    with one_blas_thread():
         if not opened.trials:
+            # Alone: two threads may both take a trial that waits in SQLite.
             opened.enqueue_trial(_start(plan))
-        with one_blas_thread():
-            opened.optimize(
-                lambda trial: _score(trial, parts, fit, plan),
-                n_trials=trials - len(done),
-                n_jobs=jobs,
-                catch=(BadInput,),
-                callbacks=[lambda at, _: progress(len(_finished(at)))],
-            )
+            run(1, 1)
+        if (missing := trials - len(_finished(opened))) > 0:
+            run(missing, min(jobs, missing))
     if not any(trial.state == optuna.trial.TrialState.COMPLETE for trial in opened.trials):
         raise BadInput(f"sweep: none of {len(opened.trials)} trials succeeded")
     best = opened.best_trial
@@ -145,7 +151,7 @@ def _opened(path: Path, name: str, plan: Plan, train: Ratings) -> "optuna.Study"
             direction="maximize" if plan.metric == "ndcg_at_k" else "minimize",
             load_if_exists=True,
         )
-    about = {"ratings": train.fingerprint(), **{field: getattr(plan, field) for field in plan.__dataclass_fields__}}
+    about = {"ratings": fingerprint(train), **{field: getattr(plan, field) for field in plan.__dataclass_fields__}}
     stored = study.user_attrs.get("about")
     if stored is None:
         study.set_user_attr("about", about)
