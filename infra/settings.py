@@ -88,10 +88,6 @@ class Settings(BaseSettings):
     retrain_min_feedback: int = Field(default=1000, ge=1)
     """New events of feedback from which the schedule starts training."""
 
-    # Recommending.
-    recommender: str = "recommender"
-    """Name in the registry."""
-
     @property
     def spec(self) -> WindowSpec:
         """The window specification that `window` names."""
