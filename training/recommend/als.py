@@ -59,8 +59,8 @@ class AlsOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"seed: expected 0..{2**31 - 1}, got {self.seed}")
 
 
-# The implicit ones: chosen by cross-validation inside training data, as docs/recommendations.md describes. The explicit
-# ones are those of the benchmark there, so that errors can be compared with its table; `penstock sweep` finds better.
+# The implicit ones: chosen by cross-validation inside training data, as docs/recommendations.md describes. The
+# explicit ones are the benchmark's, so that errors can be compared with its table; `penstock sweep` finds better.
 _DEFAULTS: Final[dict[tuple[Engine, Objective], AlsOptions]] = {
     ("native", "implicit"): AlsOptions(),
     ("native", "explicit"): AlsOptions(objective="explicit", factors=10, regularization=0.05, iterations=20),
