@@ -170,6 +170,11 @@ def test_a_version_that_is_worse_on_the_same_ratings_is_refused_and_its_historie
 
 
 def test_what_does_not_beat_popularity_is_refused_even_as_the_first(shop: Workshop) -> None:
+    shop.training = Training(
+        **{name: getattr(shop.training, name) for name in ("blobs", "state", "registry", "clock", "hub", "rule")},
+        hold_out=HoldOut(ratio=0.8),
+        fit=lambda train, _: fit_native(train, AlsOptions(factors=1, regularization=500.0, iterations=1)),
+    )
     id = shop.done(tastes.csv(tastes.ratings(users=30, each=10, shuffled=True)))
     assert shop.stages(id)[-1] == Stage.REFUSED
     assert "popularity" in shop.runs.get(id).reason
