@@ -21,11 +21,16 @@ class Settings(BaseSettings):
     data_storage: SecretStr = Field(default=SecretStr("UseDevelopmentStorage=true"), validation_alias="DataStorage")
     state_path: Path = Path(".penstock/data/state.sqlite")
 
-    # The hub, by its Kafka endpoint.
+    # The hub: devices and what simulates them send over AMQP, the stream and replays use Kafka.
     hub: str = "readings"
+    amqp_connection: SecretStr = SecretStr(
+        "Endpoint=sb://localhost:5672;SharedAccessKeyName=RootManageSharedAccessKey;SharedAccessKey=SAS_KEY_VALUE;"
+        "UseDevelopmentEmulator=true"
+    )
+    """Event Hubs connection string for AMQP; by default the emulator's, whose key is public."""
     kafka_bootstrap: str = "127.0.0.1:9092"
     kafka_connection: SecretStr | None = None
-    """Event Hubs connection string: SASL PLAIN over TLS. None: plain text, for the local hub."""
+    """The same for Kafka: SASL PLAIN over TLS. None: plain text, for the local hub."""
     consumer_group: str = "penstock-stream"
     group_session_s: float = Field(default=10.0, ge=3.0)
     """A stream worker silent for so long loses its partitions."""
