@@ -94,8 +94,8 @@ def _doing(part: PartState) -> str:
 
 def _print(home: Home, state: RuntimeState, stream: dict[str, Any] | None) -> None:
     output.stdout.print(f"{headline(state)} in {home.root}", soft_wrap=True)
-    output.stdout.print(f"API: {api(state)}  hub: {hub_page(state)}", soft_wrap=True)
-    output.stdout.print(f"devices: {devices_connection(state)}", soft_wrap=True)
+    output.stdout.print(f"API: {api(state)}, hub: {hub_page(state)}", soft_wrap=True)
+    output.stdout.print(f"AMQP: {devices_connection(state)}", soft_wrap=True)
     now = time.time()
     rows = [
         (

@@ -116,6 +116,7 @@ def _announce(home: Home, state: RuntimeState) -> None:
         output.stdout.print(
             f"  key     functionKeys.default in {home.functions / 'keys.json'}, as header x-functions-key"
         )
-    output.stdout.print(f"  hub     readings, Kafka on 127.0.0.1:{state.ports['kafka']}, AMQP for devices with:")
-    output.stdout.print(devices_connection(state), soft_wrap=True)
-    output.stdout.print(f"  look    penstock status | logs | alerts list, hub at {hub_page(state)}", soft_wrap=True)
+    output.stdout.print(f"  hub     readings, {hub_page(state)}")
+    output.stdout.print(f"  AMQP    {devices_connection(state)}", soft_wrap=True)
+    output.stdout.print(f"  Kafka   127.0.0.1:{state.ports['kafka']}")
+    output.stdout.print("  look    penstock status | logs | alerts list")

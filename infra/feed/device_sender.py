@@ -44,6 +44,8 @@ class DeviceSender:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "DeviceSender":
+        """Connects with the first event. Raises ConfigurationError if the connection string is none."""
+        self._connected()
         self._task = asyncio.create_task(self._run())
         return self
 
@@ -96,10 +98,11 @@ class DeviceSender:
         while queued:
             try:
                 sent = await self._patiently(device, [body for body, _ in queued])
-            except (TryLater, ConfigurationError) as error:
+            except Exception as error:  # whatever it is, who waits for the events must hear of it
                 for _, stored in queued:
                     if not stored.done():
                         stored.set_exception(error)
+                        stored.exception()  # seen: the caller may look at the first only
                 return
             for _, stored in queued[:sent]:
                 if not stored.done():
@@ -139,9 +142,12 @@ class DeviceSender:
     def _connected(self) -> EventHubProducerClient:
         if self._client is None:
             # No retries inside: `_patiently` has one budget for all of them.
-            self._client = EventHubProducerClient.from_connection_string(
-                self._connection, eventhub_name=self._hub, retry_total=0
-            )
+            try:
+                self._client = EventHubProducerClient.from_connection_string(
+                    self._connection, eventhub_name=self._hub, retry_total=0
+                )
+            except ValueError as error:  # its message names parts, never values
+                raise ConfigurationError(f"PENSTOCK_AMQP_CONNECTION: {error}") from error
         return self._client
 
     async def _disconnect(self) -> None:

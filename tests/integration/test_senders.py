@@ -64,6 +64,8 @@ async def test_a_sender_gives_up_on_a_hub_that_is_gone_and_on_a_wrong_key_at_onc
         async with DeviceSender(wrong) as sender:
             with pytest.raises(ConfigurationError, match="PENSTOCK_AMQP_CONNECTION"):
                 await (await sender.send("d", b"1"))
+        with pytest.raises(ConfigurationError, match=r"PENSTOCK_AMQP_CONNECTION.*malformed"):
+            await DeviceSender(Settings(amqp_connection="none")).__aenter__()
         settings = settings_for(hub)
     async with DeviceSender(settings, patience_s=0.1) as sender:
         with pytest.raises(TryLater, match="readings"):
