@@ -71,6 +71,14 @@ class Settings(BaseSettings):
     train_min_windows: int = Field(default=20, ge=2)
     """Windows a series needs before the timer asks for its model."""
 
+    # Recommendations.
+    recommender: str = "recommender"
+    """Model name in the registry that all users get, while no variants are set."""
+    recommender_variants: str | None = None
+    """Shares of the users, like `a=recommender:90,b=recommender-b:10`."""
+    fm: str = "recommender-fm"
+    """Model name of the factorization machine behind /api/predictions."""
+
     # Training.
     train_lock_s: float = Field(default=30.0, ge=1)
     """How long a training message of a killed worker stays hidden."""
@@ -84,10 +92,6 @@ class Settings(BaseSettings):
     """A candidate that is worse by no more than this is promoted all the same."""
     retrain_min_feedback: int = Field(default=1000, ge=1)
     """New events of feedback from which the schedule starts training."""
-
-    # Recommending.
-    recommender: str = "recommender"
-    """Name in the registry."""
 
     @property
     def spec(self) -> WindowSpec:

@@ -1,8 +1,9 @@
 """ALS on one machine: the implicit objective by the `implicit` library, the explicit one in NumPy. Needs no Java."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,21 +28,31 @@ def fit_native(
     core). Raises BadInput if there is nothing to fit, a (user, item) pair comes twice, a rating cannot be used as a
     confidence, or the factors are not finite; ConfigurationError if the `recommend` extra is not installed.
     """
+    matrix = _matrix(train, options)
+    fit = _implicit if options.objective == "implicit" else _explicit
+    with one_blas_thread():
+        users, items = fit(matrix, options, threads or os.cpu_count() or 1, progress)
+    if not (np.isfinite(users).all() and np.isfinite(items).all()):
+        raise BadInput(f"training gave factors that are not finite, with {options}: use a larger regularization")
+    return AlsModel(users, items, options, "native")
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """BLAS without threads of its own: below the threads over users and items they slow a fit down tenfold.
+
+    The limit is the process's. Fits in several threads at once must all run inside one limit, or the first that ends
+    lifts it for the others. Raises ConfigurationError if the `recommend` extra is not installed.
+    """
     try:
-        import implicit.cpu.als  # noqa: F401  # loads its BLAS, which the limit below must find
+        import implicit.cpu.als  # noqa: F401  # loads a BLAS, which the limit must find
         from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise ConfigurationError(
             f"{error}; install what training needs: pip install 'penstock[recommend]'"
         ) from error
-    matrix = _matrix(train, options)
-    fit = _implicit if options.objective == "implicit" else _explicit
-    # A pool of threads inside BLAS, below the threads over users and items, slows a fit down tenfold.
     with threadpool_limits(1, "blas"):
-        users, items = fit(matrix, options, threads or os.cpu_count() or 1, progress)
-    if not (np.isfinite(users).all() and np.isfinite(items).all()):
-        raise BadInput(f"training gave factors that are not finite, with {options}: use a larger regularization")
-    return AlsModel(users, items, options, "native")
+        yield
 
 
 def _matrix(train: Ratings, options: AlsOptions) -> "csr_array":
