@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     """None: the account is entered by identity."""
     cosmos_database: str = "penstock"
 
-    # The hub: what comes from the functions goes there over AMQP, the stream uses Kafka.
+    # The hub: devices, what simulates them, and functions send over AMQP; the stream and replays use Kafka.
     hub: str = "readings"
     ratings_hub: str = "ratings"
     """Where users' ratings pass through, beside `hub`. Empty: the stream worker reads none."""
@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     """Host of an Event Hubs namespace that is entered by identity, in place of the connection string."""
     kafka_bootstrap: str = "127.0.0.1:9092"
     kafka_connection: SecretStr | None = None
-    """Event Hubs connection string: SASL PLAIN over TLS. None: plain text, for the local hub."""
+    """The same for Kafka: SASL PLAIN over TLS. None: plain text, for the local hub."""
     consumer_group: str = "penstock-stream"
     group_session_s: float = Field(default=10.0, ge=3.0)
     """A stream worker silent for so long loses its partitions."""

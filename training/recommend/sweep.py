@@ -2,7 +2,8 @@
 
 Every trial is scored by cross-validation inside the training part: with ten folds, fits see nine tenths of it. That
 matters since the best regularisation depends on how much is known of each user and item. An inner split that takes
-away a quarter favours too heavy a regularisation, above all under the objectives that multiply it by the counts.
+away a quarter favours too heavy a regularisation, above all under the objectives that multiply it by the counts. That
+of the native implicit winner is carried over to the whole training part by the rule of `als.suited`.
 """
 
 import logging
@@ -17,7 +18,7 @@ import msgspec
 
 from models.errors import BadInput, ConfigurationError
 from models.recommend.ratings import Ratings
-from training.recommend.als import AlsModel, AlsOptions, Engine, Objective, default_options
+from training.recommend.als import AlsModel, AlsOptions, Engine, Objective, default_options, noise, suited
 from training.recommend.native import one_blas_thread
 from training.recommend.ranking import hit_metrics, rank, rating_metrics, scorer_of
 from training.recommend.register import fingerprint
@@ -30,7 +31,7 @@ Fit = Callable[[Ratings, AlsOptions], AlsModel]
 
 _LOCK_WAIT_S: Final = 120
 # Whether the ridge is the number itself, or the number times how many ratings there are.
-_RIDGE: Final = (2.0, 200.0)
+_RIDGE: Final = (1.0, 200.0)
 _RIDGE_BY_COUNT: Final = (0.01, 1.0)
 _DIFFERENT: Final = "study {name!r} in {path} is about other ratings or settings: {what}; name another with --study"
 
@@ -111,16 +112,15 @@ def sweep_als(
     with one_blas_thread():
         if not opened.trials:
             # Alone: two threads may both take a trial that waits in SQLite.
-            opened.enqueue_trial(_start(plan))
+            opened.enqueue_trial(_start(plan, parts[0].train))
             run(1, 1)
         if (missing := trials - len(_finished(opened))) > 0:
             run(missing, min(jobs, missing))
     if not any(trial.state == optuna.trial.TrialState.COMPLETE for trial in opened.trials):
         raise BadInput(f"sweep: none of {len(opened.trials)} trials succeeded")
     best = opened.best_trial
-    return Sweep(
-        plan.metric, _options(best.params, plan), best.value or 0.0, [_trial(each) for each in opened.trials]
-    )
+    winner = _carried_over(_options(best.params, plan), plan, parts[0].train, train)
+    return Sweep(plan.metric, winner, best.value or 0.0, [_trial(each) for each in opened.trials])
 
 
 def _opened(path: Path, name: str, plan: Plan, train: Ratings) -> "optuna.Study":
@@ -198,12 +198,20 @@ def _suggested(trial: "optuna.Trial", plan: Plan) -> dict[str, int | float | str
     return found
 
 
-def _start(plan: Plan) -> dict[str, int | float | str]:
-    options = default_options(plan.engine, plan.objective)
+def _start(plan: Plan, train: Ratings) -> dict[str, int | float | str]:
+    options = suited(default_options(plan.engine, plan.objective), train)
     names = ["factors", "regularization", "iterations"]
     if plan.objective == "implicit":
         names += ["alpha", "confidence"]
     return {name: getattr(options, name) for name in names}
+
+
+def _carried_over(options: AlsOptions, plan: Plan, fold: Ratings, train: Ratings) -> AlsOptions:
+    """Options for all of `train` that correspond to those for a fold of it, where a rule is known."""
+    if (plan.engine, plan.objective) != ("native", "implicit") or options.regularization is None:
+        return options
+    scaled = options.regularization * noise(train) / noise(fold)
+    return msgspec.structs.replace(options, regularization=round(scaled, 3))
 
 
 def _options(params: dict[str, int | float | str], plan: Plan) -> AlsOptions:
