@@ -5,6 +5,7 @@ the name that the function app's bindings use.
 """
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -68,6 +69,20 @@ class Settings(BaseSettings):
     # Training.
     train_lock_s: float = Field(default=30.0, ge=1)
     """How long a training message of a killed worker stays hidden."""
+    train_share: float = Field(default=0.9, gt=0, lt=1)
+    """Share of the ratings that a recommender is fitted on; versions are compared on the rest."""
+    gate_metric: Literal["ndcg_at_k", "map", "map_at_k", "precision_at_k", "recall_at_k"] = "ndcg_at_k"
+    """By which metric of ranked lists versions are compared."""
+    gate_k: int = Field(default=10, ge=1, le=1000)
+    """Items in those lists."""
+    gate_tolerance: float = Field(default=0.0, ge=0)
+    """A candidate that is worse by no more than this is promoted all the same."""
+    retrain_min_feedback: int = Field(default=1000, ge=1)
+    """New events of feedback from which the schedule starts training."""
+
+    # Recommending.
+    recommender: str = "recommender"
+    """Name in the registry."""
 
     @property
     def spec(self) -> WindowSpec:

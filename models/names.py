@@ -64,6 +64,36 @@ def dead_letter_blob(hub: str, partition: int, first_offset: int, through: int) 
     return f"{dead_letter_prefix(hub, partition)}{first_offset:020d}-{through:020d}.jsonl"
 
 
+def feedback_prefix(hub: str, partition: int | None = None) -> str:
+    """Where the archive of feedback lies, of one partition or of all."""
+    return f"feedback/{hub}/" + ("" if partition is None else f"{partition}/")
+
+
+def shard_blob(run: str, shard: int) -> str:
+    """Users of one shard of a run; kept until the run ends."""
+    return f"recommend-work/{run}/in/{shard:06d}.json"
+
+
+def shard_result_prefix(run: str) -> str:
+    """Where the recommendations of a run's shards lie until they are joined."""
+    return f"recommend-work/{run}/out/"
+
+
+def shard_result_blob(run: str, shard: int) -> str:
+    """Recommendations (JSON lines) of one shard of a run."""
+    return f"{shard_result_prefix(run)}{shard:06d}.jsonl"
+
+
+def recommendations_blob(upload: str, run: str) -> str:
+    """Recommendations (JSON lines) for the users listed in blob `upload`."""
+    return f"recommend-out/{upload.partition('/')[2]}-{run}.jsonl"
+
+
+def recommendations_error_blob(upload: str, run: str) -> str:
+    """Why there are no recommendations for blob `upload` (JSON)."""
+    return f"recommend-out/{upload.partition('/')[2]}-{run}.error.json"
+
+
 def fold_partition(hub: str, spec: WindowSpec, partition: int) -> str:
     """Partition key in the state store of everything folded from one stream partition."""
     return f"{hub}/{spec.name}/{partition}"

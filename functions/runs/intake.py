@@ -1,6 +1,6 @@
-"""What starts training: a ratings file that was uploaded, or the schedule.
+"""Training runs: opened for a ratings file that was uploaded, and asked of the worker.
 
-Neither reads a rating here: the worker validates, since its machine has the memory and the libraries for it.
+No rating is read here: the worker validates, since its machine has the memory and the libraries for it.
 """
 
 import logging
@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from models.contracts.runs import RunKind, RunRequest
-from models.ports import BlobInfo, BlobStore, Clock, TaskQueue
+from models.ports import BlobInfo, BlobStore, TaskQueue
 from models.runs import Runs, run_id
 
 log = logging.getLogger(__name__)
@@ -57,24 +57,3 @@ class Intake:
 def upload_run(info: BlobInfo) -> str:
     """The run of this version of an uploaded blob."""
     return run_id(info.modified, info.name, info.etag)
-
-
-def retrain(intake: Intake, runs: Runs, clock: Clock, *, model: str, new_events: int, min_events: int) -> str | None:
-    """The run that was started because `new_events` events of feedback await training, None if there is no need.
-
-    Nothing is started while an unfinished run of training is recorded: it takes the feedback in too. Called twice
-    within a second, one run is started.
-    """
-    if new_events < max(1, min_events):
-        return None
-    if any(run.kind == RunKind.TRAIN and not run.stage.is_end for run in runs.latest(_RECENT)):
-        return None
-    id = run_id(clock.now(), "schedule")
-    if not runs.open(RunKind.TRAIN, id, model=model, detail=f"by schedule: {new_events} new events of feedback"):
-        return None
-    intake.ask(id)
-    return id
-
-
-# An unfinished run is among the latest.
-_RECENT: Final = 100

@@ -9,13 +9,13 @@ import typer
 from infra.cli import output
 from infra.cli.context import load_settings
 from models.errors import BadInput
-from models.names import SCORE_QUEUE, TRAIN_QUEUE
+from models.names import RECOMMEND_QUEUE, SCORE_QUEUE, SHARD_QUEUE, TRAIN_QUEUE
 
 if TYPE_CHECKING:
     from infra.azure.queues import AzureQueue
 
 app = typer.Typer(no_args_is_help=True)
-_QUEUES = (SCORE_QUEUE, TRAIN_QUEUE)
+_QUEUES = (SCORE_QUEUE, TRAIN_QUEUE, RECOMMEND_QUEUE, SHARD_QUEUE)
 _POISON = "-poison"
 
 
@@ -82,7 +82,7 @@ def _taken(queue: "AzureQueue") -> Iterator[bytes]:
 
 def _known(name: str) -> str:
     if name not in _QUEUES:
-        raise BadInput(f"expected {' or '.join(_QUEUES)}, got {name!r}")
+        raise BadInput(f"expected {', '.join(_QUEUES[:-1])} or {_QUEUES[-1]}, got {name!r}")
     return name
 
 

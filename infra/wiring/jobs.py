@@ -83,7 +83,30 @@ def svm(settings: Settings, request: bytes) -> str:
     return str(train(msgspec.json.decode(request, type=TrainRequest), blobs, publishing))
 
 
-JOBS: Final[dict[str, Callable[[Settings, bytes], str]]] = {"svm": svm}
+def recommend(settings: Settings, request: bytes) -> str:
+    """Do the training run of a RunRequest."""
+    from infra.azure.blobs import AzureBlobs
+    from infra.clock import SystemClock
+    from infra.wiring.state import open_state
+    from models.contracts.runs import RunRequest
+    from models.registry import Registry
+    from training.recommend.gate import Rule
+    from training.recommend.run import HoldOut, Training
+
+    blobs = AzureBlobs(settings.data_storage.get_secret_value())
+    training = Training(
+        blobs=blobs,
+        state=open_state(settings),
+        registry=Registry(blobs, settings.recommender),
+        clock=SystemClock(),
+        hub=settings.ratings_hub,
+        rule=Rule(metric=settings.gate_metric, k=settings.gate_k, tolerance=settings.gate_tolerance),
+        hold_out=HoldOut(ratio=settings.train_share),
+    )
+    return training.do(msgspec.json.decode(request, type=RunRequest).run)
+
+
+JOBS: Final[dict[str, Callable[[Settings, bytes], str]]] = {"svm": svm, "recommend": recommend}
 
 
 def run_job(job: Callable[[Settings, bytes], str], settings: Settings, request: bytes) -> int:

@@ -63,6 +63,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Of a run for users: into how many parts their list was cut."""
     model_version: str | None = None
     metrics: dict[str, float] = {}
+    feedback: dict[str, int] = {}
+    """The archive of feedback that was taken in: last offset by partition of the hub."""
     result: str = ""
     """The blob with the outcome: the recommendations, or what is wrong with the list."""
     log: str = ""

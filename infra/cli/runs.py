@@ -1,0 +1,150 @@
+"""`penstock runs`: start training or scoring with a file, and see how it went."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from infra.cli import context, output
+from models.contracts.runs import Run, RunKind, Stage
+from models.errors import BadInput, NotFound, PenstockError
+
+if TYPE_CHECKING:
+    from infra.settings import Settings
+    from models.ports import BlobStore
+    from models.runs import Runs
+
+app = typer.Typer(help="Runs of the recommender: training on ratings, scoring of users.", no_args_is_help=True)
+
+_LOOK_EVERY_S: Final = 0.2
+_File = Annotated[Path, typer.Argument(exists=True, dir_okay=False)]
+_Wait = Annotated[bool, typer.Option("--wait", help="Return when the run has ended; exit code 1 if it failed.")]
+
+
+class RunFailed(PenstockError):
+    """A run that was waited for has failed; the message is its reason."""
+
+
+@app.callback()
+def _group() -> None:
+    """Runs of the recommender: training on ratings, scoring of users."""
+
+
+@app.command("list")
+def list_runs(
+    kind: Annotated[RunKind | None, typer.Option(help="Only runs of this kind.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the latest.")] = 20,
+    as_json: output.AsJson = False,
+) -> None:
+    """List runs, latest first."""
+    found = [run for run in _runs(context.load_settings()).latest() if kind in (None, run.kind)][:limit]
+    if as_json:
+        output.print_json(found)
+        return
+    rows = [(run.id, run.kind, run.stage, _moment(run.stages[-1].at), run.source or "schedule") for run in found]
+    output.stdout.print(output.table(("run", "kind", "stage", "since", "source"), rows))
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(help="A run, or `latest`.")] = "latest",
+    log: Annotated[bool, typer.Option("--log", help="Print the worker's log of it as well.")] = False,
+    as_json: output.AsJson = False,
+) -> None:
+    """Show a run stage by stage."""
+    settings = context.load_settings()
+    runs = _runs(settings)
+    found = next(iter(runs.latest(1)), None) if run == "latest" else runs.get(run)
+    if found is None:
+        raise NotFound("there are no runs yet: penstock runs train FILE")
+    _show(found, as_json)
+    if log and found.log:
+        text = _blobs(settings).get(found.log).data.decode(errors="replace")
+        output.stderr.print(text, end="", soft_wrap=True) if as_json else output.stdout.print(text, soft_wrap=True)
+
+
+@app.command()
+def train(file: _File, wait: _Wait = False, as_json: output.AsJson = False) -> None:
+    """Upload ratings (MovieLens, CSV or Parquet): they are checked, trained on, compared and promoted."""
+    from functions.runs.intake import UPLOADS
+
+    settings = context.load_settings()
+    run = _upload(settings, f"{UPLOADS}{file.name}", file.read_bytes(), wait=wait)
+    _show(run, as_json)
+    _check(run)
+
+
+@app.command()
+def score(
+    file: _File,
+    out: Annotated[Path | None, typer.Option(help="Write the recommendations here (JSON lines); waits.")] = None,
+    wait: _Wait = False,
+    as_json: output.AsJson = False,
+) -> None:
+    """Upload a list of users (JSON lines, CSV, or one per line): each gets recommendations."""
+    from functions.runs.shards import USER_LISTS
+
+    settings = context.load_settings()
+    run = _upload(settings, f"{USER_LISTS}{file.name}", file.read_bytes(), wait=wait or out is not None)
+    if out is not None and run.stage == Stage.DONE:
+        out.write_bytes(_blobs(settings).get(run.result).data)
+    _show(run, as_json)
+    _check(run)
+
+
+def _upload(settings: "Settings", name: str, data: bytes, *, wait: bool) -> Run:
+    """The run of the upload; it has ended if `wait`. The functions host opens it, within seconds."""
+    from functions.runs.intake import upload_run
+
+    runs = _runs(settings)
+    id = upload_run(_blobs(settings).replace(name, data))
+    with output.stderr.status(f"run {id}") as spinner:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                run = runs.get(id)
+            except NotFound as error:
+                if time.monotonic() > deadline:
+                    raise BadInput(f"{name} is uploaded, but no run began: is the functions host up?") from error
+            else:
+                if run.stage.is_end or not wait:
+                    return run
+                spinner.update(f"run {id}: {run.stage}")
+            time.sleep(_LOOK_EVERY_S)
+
+
+def _check(run: Run) -> None:
+    if run.stage == Stage.FAILED:
+        raise RunFailed(f"run {run.id} failed: {run.reason}")
+
+
+def _show(run: Run, as_json: bool) -> None:
+    if as_json:
+        output.print_json(run)
+        return
+    output.stdout.print(f"run {run.id} ({run.kind} {run.source or 'by schedule'})", soft_wrap=True)
+    for stage in run.stages:
+        output.stdout.print(f"  {_moment(stage.at)}  {stage.stage:<10}  {stage.detail}".rstrip(), soft_wrap=True)
+    for name, value in (("version", run.model_version), ("result", run.result), ("log", run.log)):
+        if value:
+            output.stdout.print(f"  {name:<8}  {value}", soft_wrap=True)
+
+
+def _runs(settings: "Settings") -> "Runs":
+    from infra.clock import SystemClock
+    from infra.wiring.state import open_state
+    from models.runs import Runs
+
+    return Runs(open_state(settings), SystemClock())
+
+
+def _blobs(settings: "Settings") -> "BlobStore":
+    from infra.azure.blobs import AzureBlobs
+
+    return AzureBlobs(settings.data_storage.get_secret_value())
+
+
+def _moment(epoch_s: float) -> str:
+    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

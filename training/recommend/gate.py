@@ -1,0 +1,131 @@
+"""Whether a candidate may replace the live version: by what each would serve, on the same held-out ratings."""
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from models.errors import BadInput, NotFound
+from models.inference.foldin import FoldIn
+from models.manifest import Manifest
+from models.recommend.bundle import AlsBundle, decode_bundle
+from models.recommend.equations import Equations
+from models.recommend.ratings import Float32, Int64, Ratings
+from models.registry import Registry
+from training.recommend.ranking import Scorer, rank, ranking_metrics
+from training.recommend.splits import Split
+
+log = logging.getLogger(__name__)
+
+# More users change the figures in the third digit, and take minutes.
+_MOST_USERS: Final = 5_000
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """Versions are compared by a metric of lists of `k` items. More is better; less by `tolerance` is no worse."""
+
+    metric: str = "ndcg_at_k"
+    k: int = 10
+    tolerance: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the candidate may go live, and why, in a sentence."""
+
+    passed: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A registered version as functions serve it."""
+
+    manifest: Manifest
+    bundle: AlsBundle
+
+    @classmethod
+    def load(cls, registry: Registry, version: str) -> "Served":
+        """The version, all its checks done. Raises ModelRefused or NotFound."""
+        manifest = registry.manifest(version)
+        return cls(manifest, decode_bundle(manifest, lambda name: registry.file(manifest, name)))
+
+    def fold(self) -> FoldIn:
+        """What turns ratings into user vectors."""
+        return FoldIn(self.bundle.foldin, self.bundle.factors, Equations.of(self.manifest.parameters))
+
+
+def judge(rule: Rule, candidate: float, baseline: float, live: float | None) -> Verdict:
+    """Compare the candidate's metric with that of popularity, which it must beat, and of the live version, if any."""
+    figures = f"{rule.metric} {candidate:.4f}, popularity {baseline:.4f}"
+    if not math.isfinite(candidate):
+        return Verdict(False, f"{rule.metric} is {candidate}: the fit has failed")
+    if not candidate > baseline:
+        return Verdict(False, f"{figures}: it must beat popularity")
+    if live is None:
+        return Verdict(True, f"{figures}; there is no live version to compare with")
+    if candidate < live - rule.tolerance:
+        return Verdict(False, f"{figures}, live {live:.4f}: it is worse than the live version")
+    return Verdict(True, f"{figures}, live {live:.4f}")
+
+
+def metric_of(rule: Rule, scores: Scorer, split: Split) -> float:
+    """The rule's metric of a scorer, over the users with held-out ratings."""
+    return ranking_metrics(rank(scores, split, min(rule.k, len(split.train.items))), split)[rule.metric]
+
+
+def judged_users(split: Split) -> Split:
+    """The split with the held-out ratings of at most 5,000 users, evenly chosen in id order."""
+    users = np.unique(split.test.user)
+    if len(users) <= _MOST_USERS:
+        return split
+    chosen = users[np.linspace(0, len(users) - 1, _MOST_USERS).astype(np.int64)]
+    return Split(split.train, split.test.rows(np.isin(split.test.user, chosen)))
+
+
+def live_metric(rule: Rule, registry: Registry, version: str | None, split: Split) -> float | None:
+    """The rule's metric of a registered version; None if there is none, or it cannot be loaded, which is logged.
+
+    A live version that cannot be served must not keep a sound one out.
+    """
+    if version is None:
+        return None
+    try:
+        return metric_of(rule, served_scorer(Served.load(registry, version), split.train), split)
+    except (BadInput, NotFound) as error:
+        log.error("live version %s cannot be compared with: %s", version, error)
+        return None
+
+
+def served_scorer(served: Served, train: Ratings) -> Scorer:
+    """Scores as the version would serve users who have rated `train`: vectors folded in, popularity for strangers.
+
+    Items that the version does not know score -inf: it can never recommend them.
+    """
+    fold, catalogue, factors = served.fold(), served.bundle.catalogue, served.bundle.factors
+    place_of = {item: place for place, item in enumerate(catalogue.items)}
+    own = np.array([place_of.get(item, -1) for item in train.items], dtype=np.int64)
+    known = np.flatnonzero(own >= 0)
+    order = np.argsort(train.user, kind="stable")
+    start = np.concatenate([[0], np.cumsum(np.bincount(train.user, minlength=len(train.users)))])
+    popular = catalogue.ratings.astype(np.float32)
+
+    def of_user(user: int) -> Float32:
+        rows = order[start[user] : start[user + 1]]
+        places, ratings = own[train.item[rows]], train.value[rows]
+        if not (places >= 0).any():
+            return popular
+        vector = fold.user(places[places >= 0], ratings[places >= 0])
+        scores: Float32 = factors @ vector
+        return scores
+
+    def scores(users: Int64) -> Float32:
+        table = np.full((len(users), len(own)), -np.inf, dtype=np.float32)
+        for row, user in enumerate(users.tolist()):
+            table[row, known] = of_user(user)[own[known]]
+        return table
+
+    return scores

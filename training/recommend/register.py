@@ -1,0 +1,123 @@
+"""Turns a trained ALS model into a registered version, if its graphs answer what the model answers."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+from typing import Final
+
+import numpy as np
+
+from models.errors import BadInput, ModelRefused
+from models.inference.foldin import FoldIn
+from models.manifest import Manifest
+from models.ports import Clock
+from models.recommend.bundle import FACTORS_FILE, KIND, AlsBundle, encode_bundle
+from models.recommend.catalogue import Catalogue
+from models.recommend.equations import Equations
+from models.recommend.ratings import Ratings
+from models.registry import Registry
+from training.recommend.als import AlsModel
+from training.recommend.export import TOPK_INPUTS, TOPK_OUTPUTS, foldin_graph, topk_graph
+from training.recommend.items import ItemInfo
+from training.recommend.parity import check_parity
+
+USER_TOLERANCE: Final = 1e-3
+"""Largest difference of a folded-in user vector from the trained one, as a share of the latter's length."""
+_PROBES: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A fit with what is known of it. `train` are the ratings it was fitted on, `metrics` those of held-out ones."""
+
+    model: AlsModel
+    train: Ratings
+    items: Mapping[str, ItemInfo]
+    metrics: Mapping[str, float]
+    split: Mapping[str, int | float | str]
+    """How the held-out ratings were chosen; part of the version's parameters."""
+
+
+def register(registry: Registry, trained: Trained, clock: Clock) -> Manifest:
+    """Store a fit as a new version, which is not live yet.
+
+    Raises ModelRefused if a graph does not answer what the model answers, BadInput if a metric is not finite.
+    """
+    for name, value in trained.metrics.items():
+        if not np.isfinite(value):
+            raise BadInput(f"metric {name} is {value}: the fit has failed")
+    bundle = bundle_of(trained)
+    parameters: dict[str, int | float | str] = {**trained.model.parameters(), **trained.split, "search": "exact"}
+    equations = Equations.of(parameters)
+    parity = check_parity(bundle, equations)
+    parity["user_error"] = user_error(bundle, equations, trained.model, trained.train)
+    if not parity["user_error"] <= USER_TOLERANCE:
+        raise ModelRefused(
+            f"user_error is {parity['user_error']:.3g}, more than {USER_TOLERANCE:g}: folding a user's ratings in "
+            "does not give the trained vector"
+        )
+    files = encode_bundle(bundle)
+    # Whole seconds: registering the same again within one is then the same version, byte for byte.
+    created_at = float(int(clock.now()))
+    manifest = Manifest(
+        kind=KIND,
+        model=registry.model,
+        version=version_of(created_at, files[FACTORS_FILE]),
+        created_at=created_at,
+        creator=f"penstock {installed_version('penstock')}, {trained.model.engine} ALS",
+        inputs=TOPK_INPUTS,
+        outputs=TOPK_OUTPUTS,
+        metrics={**trained.metrics, **parity},
+        parameters=parameters,
+        data_fingerprint=fingerprint(trained.train),
+    )
+    return registry.publish(manifest, files)
+
+
+def bundle_of(trained: Trained) -> AlsBundle:
+    """What the version holds: factors and facts of every item with a training rating."""
+    train = trained.train
+    infos = [trained.items.get(item) for item in train.items]
+    catalogue = Catalogue(
+        items=train.items,
+        titles=[info.title if info else "" for info in infos],
+        genres=[list(info.genres) if info else [] for info in infos],
+        ratings=np.bincount(train.item, minlength=len(train.items)).astype(np.int64),
+    )
+    return AlsBundle(trained.model.item_factors, catalogue, topk_graph(), foldin_graph()).trained()
+
+
+def user_error(bundle: AlsBundle, equations: Equations, model: AlsModel, train: Ratings) -> float:
+    """Largest distance of a folded-in vector from the trained one, over the latter's length; of 64 users."""
+    fold = FoldIn(bundle.foldin, bundle.factors, equations)
+    place = np.cumsum(np.bincount(train.item, minlength=len(train.items)) > 0) - 1
+    users = np.unique(train.user)
+    worst = 0.0
+    for user in users[np.linspace(0, len(users) - 1, min(_PROBES, len(users))).astype(np.int64)]:
+        rows = np.flatnonzero(train.user == user)
+        expected = model.user_factors[user].astype(np.float64)
+        found = fold.user(place[train.item[rows]].astype(np.int64), train.value[rows])
+        length = float(np.linalg.norm(expected))
+        distance = float(np.linalg.norm(found - expected))
+        worst = max(worst, distance / length if length else distance)
+    return worst
+
+
+def fingerprint(ratings: Ratings) -> str:
+    """sha256 (hex) over ids, ratings and times, whatever the order of rows."""
+    order = np.lexsort((ratings.item, ratings.user))
+    digest = hashlib.sha256()
+    for ids in (ratings.users, ratings.items):
+        digest.update("\n".join(ids).encode())
+        digest.update(b"\0")
+    for column in (ratings.user, ratings.item, ratings.value, ratings.time_s):
+        digest.update(np.ascontiguousarray(column[order]).tobytes())
+    return digest.hexdigest()
+
+
+def version_of(created_at: float, data: bytes) -> str:
+    """Sorts by time; the digest tells apart what was made in one second."""
+    stamp = datetime.fromtimestamp(created_at, UTC).strftime("%Y%m%dT%H%M%SZ")
+    return f"{stamp}-{hashlib.sha256(data).hexdigest()[:8]}"

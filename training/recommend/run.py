@@ -1,0 +1,172 @@
+"""A run of training: from an upload, or from the schedule, to a live version or to the reason why there is none.
+
+Every stage may be repeated: a run whose worker died is done again from its beginning, but for a version that was
+registered, which is taken up again, and users that were written, which are passed over.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from models.contracts.runs import Run, Stage
+from models.errors import BadInput, NotFound
+from models.ports import BlobStore, Clock, StateStore
+from models.recommend.ratings import Ratings
+from models.registry import Registry
+from models.runs import Runs
+from training.recommend.als import AlsModel, AlsOptions
+from training.recommend.gate import Rule
+from training.recommend.gather import Gathered, accept, accepted_blob, gather
+from training.recommend.native import fit_native
+from training.recommend.promote import promote
+from training.recommend.ranking import rank, ranking_metrics, scorer_of
+from training.recommend.register import Trained, register
+from training.recommend.runlog import RunLog, log_blob
+from training.recommend.splits import Split, split
+
+log = logging.getLogger(__name__)
+
+Fit = Callable[[Ratings, AlsOptions], AlsModel]
+
+
+class HoldOut(msgspec.Struct, frozen=True, kw_only=True):
+    """Which ratings are held out: by the hash of row and seed, so that two versions hold the same ones out."""
+
+    ratio: float = 0.9
+    """Share of the ratings that are trained on."""
+    seed: int = 42
+
+    def of(self, ratings: Ratings) -> Split:
+        """The two parts."""
+        return split(ratings, "random", ratio=self.ratio, seed=self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Does training runs of one model."""
+
+    blobs: BlobStore
+    state: StateStore
+    registry: Registry
+    clock: Clock
+    hub: str
+    """Whose archive of feedback is taken in."""
+    rule: Rule
+    hold_out: HoldOut
+    fit: Fit = fit_native
+
+    def do(self, id: str) -> str:
+        """Do run `id` and say how it ended. A run that has ended is left alone.
+
+        What is wrong with the data ends the run as failed; other errors are raised, and the run may be tried again.
+        """
+        runs = Runs(self.state, self.clock)
+        run = runs.get(id)
+        if run.stage.is_end:
+            return f"run {id} has ended before: {run.stage}"
+        with RunLog(self.blobs, id) as kept:
+            steps = _Steps(self, runs, id, kept)
+            runs.change(id, lambda now: msgspec.structs.replace(now, log=log_blob(id)))
+            try:
+                steps.all(run)
+            except (BadInput, NotFound) as error:
+                steps.reach(Stage.FAILED, str(error))
+        ended = runs.get(id)
+        return f"run {id}: {ended.stage} ({ended.reason})"
+
+    def options(self) -> AlsOptions:
+        """Those of the live version, as a sweep or a person chose them; the defaults where there is none."""
+        live = self.registry.aliases().aliases.live
+        if live is None:
+            return AlsOptions()
+        try:
+            parameters = self.registry.manifest(live).parameters
+            if parameters.get("engine") != "native":  # other engines scale them differently
+                return AlsOptions()
+            return msgspec.convert(
+                {name: parameters[name] for name in AlsOptions.__struct_fields__ if name in parameters}, AlsOptions
+            )
+        except (BadInput, NotFound, msgspec.ValidationError) as error:
+            log.warning("parameters of live version %s are not taken over: %s", live, error)
+            return AlsOptions()
+
+
+class _Steps:
+    """The stages of one run, one after the other."""
+
+    def __init__(self, training: Training, runs: Runs, id: str, kept: RunLog) -> None:
+        self._training = training
+        self._runs = runs
+        self._id = id
+        self._kept = kept
+
+    def reach(self, stage: Stage, detail: str, **facts: object) -> None:
+        """Record a stage, in the run and in its log."""
+        log.info("%s: %s", stage, detail)
+        self._runs.advance(self._id, stage, detail, **facts)
+        self._kept.save()
+
+    def all(self, run: Run) -> None:
+        """From what was received to the end."""
+        training = self._training
+        self._validate(run)
+        gathered = gather(training.blobs, training.state, training.hub)
+        parts = training.hold_out.of(gathered.ratings)
+        version = run.model_version or self._train(gathered, parts)
+        self._promote(version, gathered, parts)
+
+    def _validate(self, run: Run) -> None:
+        if not run.source:
+            self.reach(Stage.VALIDATED, "no upload: what was accepted before, and the archive")
+            return
+        blobs = self._training.blobs
+        if blobs.head(accepted_blob(run.source, run.id)) is not None:
+            self.reach(Stage.VALIDATED, "accepted in an earlier try")
+            return
+        upload = blobs.get(run.source)
+        if upload.info.etag != run.etag:
+            raise BadInput("was replaced by a newer upload before it was read; that one has a run of its own")
+        found = accept(blobs, upload, run.id)
+        self.reach(Stage.VALIDATED, f"{len(found)} ratings of {len(found.users)} users, {len(found.items)} items")
+
+    def _train(self, gathered: Gathered, parts: Split) -> str:
+        """Fit, evaluate and register; the version."""
+        training, options = self._training, self._training.options()
+        self.reach(
+            Stage.TRAINING,
+            f"{len(parts.train)} of {len(gathered.ratings)} ratings, {options.factors} factors",
+            feedback=dict(gathered.feedback),
+        )
+        model = training.fit(parts.train, options)
+        metrics = ranking_metrics(rank(scorer_of(model), parts, min(training.rule.k, len(parts.train.items))), parts)
+        self.reach(
+            Stage.EVALUATED,
+            ", ".join(f"{name} {metrics[name]:.4f}" for name in (training.rule.metric, "precision_at_k", "map")),
+            metrics=metrics,
+        )
+        hold_out = training.hold_out
+        trained = Trained(
+            model=model,
+            train=parts.train,
+            items=gathered.items,
+            metrics=metrics,
+            split={"split": "random", "ratio": hold_out.ratio, "split_seed": hold_out.seed, "k": training.rule.k},
+        )
+        version = register(training.registry, trained, training.clock).version
+        self.reach(Stage.REGISTERED, f"version {version}", model_version=version)
+        return version
+
+    def _promote(self, version: str, gathered: Gathered, parts: Split) -> None:
+        training = self._training
+        outcome = promote(
+            training.registry,
+            training.state,
+            training.rule,
+            version,
+            parts,
+            gathered.ratings,
+            written=lambda done: self.reach(Stage.WRITTEN, f"{done.users} users, {done.changed} changed"),
+        )
+        self.reach(Stage.PROMOTED if outcome.promoted else Stage.REFUSED, outcome.reason)

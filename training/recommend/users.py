@@ -1,0 +1,191 @@
+"""Bulk write of histories and user vectors into the state store, beside feedback that goes on.
+
+Before a promotion readers find longer histories, and vectors of a version that is not live, which they do not use;
+after it they find vectors of the live version. So every answer is right at every moment, and nothing that was rated
+in training is recommended by the version that was trained on it.
+
+Each profile is changed by compare-and-set, so feedback that comes in between stays. Writing again what is there
+already writes nothing, so an interrupted write is taken up again by doing it again.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from models.errors import BadInput, Superseded
+from models.inference.foldin import FoldIn
+from models.ports import Document, Put, Remove, StateStore
+from models.recommend.profile import (
+    CONTAINER,
+    MAX_REPLACED,
+    PROFILE_ID,
+    Profile,
+    Rated,
+    decode_profile,
+    digest_of,
+    encode_profile,
+    newest,
+    stored_factor,
+    user_partition,
+)
+from models.recommend.ratings import Int64, Ratings
+from training.recommend.gather import forgotten_users
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 200
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Makes the vectors of one registered version."""
+
+    model: str
+    version: str
+    fold: FoldIn
+    place_of: Mapping[str, int]
+    """Places of the version's items."""
+
+    def added(self, profile: Profile) -> Profile:
+        """The profile with this version's vector of its ratings; without one where the version knows none of them."""
+        digest = digest_of(profile)
+        stored = profile.factors.get(self.model)
+        if stored is not None and (stored.version, stored.ratings_digest) == (self.version, digest):
+            return profile
+        rated_items = profile.ratings.items()
+        known = [(self.place_of[item], rated.rating) for item, rated in rated_items if item in self.place_of]
+        factors = {model: factor for model, factor in profile.factors.items() if model != self.model}
+        if known:
+            places, ratings = zip(*known, strict=True)
+            vector = self.fold.user(np.array(places, dtype=np.int64), np.array(ratings, dtype=np.float32))
+            factors[self.model] = stored_factor(self.version, digest, vector)
+        return msgspec.structs.replace(profile, factors=factors)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Users that were looked at, and of how many the profile changed."""
+
+    users: int
+    changed: int
+
+
+def write_users(
+    state: StateStore,
+    ratings: Ratings,
+    vectors: Vectors | None = None,
+    *,
+    threads: int = 8,
+    progress: Progress = lambda _done, _total: None,
+) -> Written:
+    """Add `ratings` to the profiles of their users, and with `vectors` a vector to each of those profiles.
+
+    Users are taken in id order, in batches of 200; after each `progress` is called with the numbers of users done and
+    of all. `threads` wait for the store side by side. A user who is deleted meanwhile stays deleted.
+    """
+    order = np.argsort(ratings.user, kind="stable")
+    start = np.concatenate([[0], np.cumsum(np.bincount(ratings.user, minlength=len(ratings.users)))]).tolist()
+    total = len(ratings.users)
+    forgotten = forgotten_users(state)
+    changed = 0
+
+    def write(user: int) -> bool:
+        incoming = _incoming(ratings, order[start[user] : start[user + 1]])
+        until_us = forgotten.get(ratings.users[user], -1)
+        return _write(state, ratings.users[user], incoming, until_us, vectors)
+
+    with ThreadPoolExecutor(threads) as pool:
+        for begin in range(0, total, BATCH):
+            users = range(begin, min(begin + BATCH, total))
+            changed += sum(pool.map(write, users))
+            forgotten = _forget_again(state, [ratings.users[user] for user in users], forgotten)
+            progress(users[-1] + 1, total)
+    return Written(total, changed)
+
+
+def merged(profile: Profile, incoming: Mapping[str, Rated]) -> Profile:
+    """The profile with the incoming ratings that are not older than its own; the same object if none is news."""
+    ratings, replaced = dict(profile.ratings), list(profile.replaced)
+    for item, rated in incoming.items():
+        before = ratings.get(item)
+        if before is not None:
+            if (rated.time_us, rated.key) < (before.time_us, before.key):
+                continue
+            if before.key:
+                replaced.append(before.key)
+        ratings[item] = rated
+    kept = newest(ratings)
+    if kept == profile.ratings:
+        return profile
+    return msgspec.structs.replace(profile, ratings=kept, replaced=replaced[-MAX_REPLACED:])
+
+
+def _incoming(ratings: Ratings, rows: Int64) -> dict[str, Rated]:
+    return {
+        ratings.items[ratings.item[row]]: Rated(float(ratings.value[row]), int(ratings.time_s[row]) * 1_000_000)
+        for row in rows.tolist()
+    }
+
+
+def _write(
+    state: StateStore, user: str, incoming: Mapping[str, Rated], until_us: int, vectors: Vectors | None
+) -> bool:
+    """Whether the profile changed; ratings up to `until_us` are left out."""
+    wanted = {item: rated for item, rated in incoming.items() if rated.time_us > until_us}
+
+    def change(profile: Profile) -> Profile:
+        longer = merged(profile, wanted)
+        return vectors.added(longer) if vectors else longer
+
+    return _change(state, user, change)
+
+
+def _forget_again(state: StateStore, users: Sequence[str], before: Mapping[str, int]) -> dict[str, int]:
+    """Take back what was written to users of the batch who were deleted meanwhile; who is deleted by now.
+
+    A deletion leaves its mark first and removes the profile then: either the mark is seen here, or the profile that
+    we made is removed by the deletion.
+    """
+    now = forgotten_users(state)
+    for user in users:
+        if user in now and now[user] != before.get(user):
+            until_us = now[user]
+
+            def forget(profile: Profile, until_us: int = until_us) -> Profile:
+                kept = {item: rated for item, rated in profile.ratings.items() if rated.time_us > until_us}
+                return profile if kept == profile.ratings else Profile(ratings=kept)
+
+            _change(state, user, forget)
+    return now
+
+
+def _change(state: StateStore, user: str, change: Callable[[Profile], Profile]) -> bool:
+    """Whether the profile of `user` is another one after `change`; one without ratings is removed."""
+    partition = user_partition(user)
+    while True:
+        document = state.get(CONTAINER, partition, PROFILE_ID)
+        try:
+            before = decode_profile(document.body) if document else Profile()
+        except BadInput as error:
+            log.error("profile of user %r is left as it is: %s", user, error)
+            return False
+        after = change(before)
+        if after == before:
+            return False
+        try:
+            state.transact(CONTAINER, partition, [_put(document, after)])
+        except Superseded:
+            continue
+        return True
+
+
+def _put(document: Document | None, profile: Profile) -> Put | Remove:
+    if document is not None and not profile.ratings:
+        return Remove(PROFILE_ID, etag=document.etag)
+    return Put(PROFILE_ID, encode_profile(profile), etag=document.etag if document else "")
