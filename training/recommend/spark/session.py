@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -77,6 +78,9 @@ def _started(master: str, settings: dict[str, str], java_log: Path) -> "SparkSes
     from pyspark.java_gateway import launch_gateway
     from pyspark.sql import SparkSession
 
+    if is_local(master):
+        # Spark starts whatever `python3` is on PATH as its Python workers.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     try:
         if submitted():
             return SparkSession.builder.getOrCreate()
