@@ -69,6 +69,11 @@ def feedback_prefix(hub: str, partition: int | None = None) -> str:
     return f"feedback/{hub}/" + ("" if partition is None else f"{partition}/")
 
 
+def feedback_blob(hub: str, partition: int, first_offset: int) -> str:
+    """Events of the hub of ratings from `first_offset` on; blob metadata `through` holds the last offset covered."""
+    return f"{feedback_prefix(hub, partition)}{first_offset:020d}.parquet"
+
+
 def shard_blob(run: str, shard: int) -> str:
     """Users of one shard of a run; kept until the run ends."""
     return f"recommend-work/{run}/in/{shard:06d}.json"

@@ -138,26 +138,26 @@ def encode_batch(batch: WindowBatch) -> bytes:
     columns = {
         "device": _text(w.device),
         "sensor": _text(w.sensor),
-        "start": _timestamps(w.start_us),
+        "start": timestamps(w.start_us),
         "count": w.count,
         "duplicates": w.duplicates,
         **{name: w.features[:, i] for i, name in enumerate(FEATURES)},
         "closed_by": _text(w.closed_by),
         "closed_offset": w.closed_offset,
     }
-    return _write(columns, {"through_offset": str(batch.through_offset), "closed_at": repr(batch.closed_at)})
+    return write_parquet(columns, {"through_offset": str(batch.through_offset), "closed_at": repr(batch.closed_at)})
 
 
 def decode_batch(data: bytes) -> WindowBatch:
     """The window batch of `encode_batch`. Raises BadInput if `data` is something else."""
-    table = _read(data)
+    table = read_parquet(data)
     try:
         metadata = table.schema.metadata or {}
         return WindowBatch(
             windows=Windows(
                 device=table["device"].to_pylist(),
                 sensor=table["sensor"].to_pylist(),
-                start_us=_epoch_us(table["start"]),
+                start_us=epoch_us(table["start"]),
                 count=table["count"].to_numpy(),
                 duplicates=table["duplicates"].to_numpy(),
                 features=_feature_matrix(table),
@@ -174,11 +174,11 @@ def decode_batch(data: bytes) -> WindowBatch:
 def encode_predictions(predictions: Predictions) -> bytes:
     """Parquet bytes of predictions."""
     p = predictions
-    return _write(
+    return write_parquet(
         {
             "device": _text(p.device),
             "sensor": _text(p.sensor),
-            "start": _timestamps(p.start_us),
+            "start": timestamps(p.start_us),
             "count": p.count,
             "duplicates": p.duplicates,
             **{name: p.features[:, i] for i, name in enumerate(FEATURES)},
@@ -194,12 +194,12 @@ def encode_predictions(predictions: Predictions) -> bytes:
 
 def decode_predictions(data: bytes) -> Predictions:
     """The predictions of `encode_predictions`. Raises BadInput if `data` is something else."""
-    table = _read(data)
+    table = read_parquet(data)
     try:
         return Predictions(
             device=table["device"].to_pylist(),
             sensor=table["sensor"].to_pylist(),
-            start_us=_epoch_us(table["start"]),
+            start_us=epoch_us(table["start"]),
             count=table["count"].to_numpy(),
             duplicates=table["duplicates"].to_numpy(),
             features=_feature_matrix(table),
@@ -221,11 +221,11 @@ def encode_readings(readings: Readings) -> bytes:
 
 def encode_coded_readings(device: Coded, sensor: Coded, ts_us: Int64, value: Float64, offset: Int64) -> bytes:
     """Parquet bytes of readings (the columns of `Readings`, names coded)."""
-    return _write(
+    return write_parquet(
         {
             "device": _coded_text(device),
             "sensor": _coded_text(sensor),
-            "ts": _timestamps(ts_us),
+            "ts": timestamps(ts_us),
             "value": value,
             "offset": offset,
         },
@@ -235,12 +235,12 @@ def encode_coded_readings(device: Coded, sensor: Coded, ts_us: Int64, value: Flo
 
 def decode_readings(data: bytes) -> Readings:
     """The readings of `encode_readings`. Raises BadInput if `data` is something else."""
-    table = _read(data)
+    table = read_parquet(data)
     try:
         return Readings(
             device=table["device"].to_pylist(),
             sensor=table["sensor"].to_pylist(),
-            ts_us=_epoch_us(table["ts"]),
+            ts_us=epoch_us(table["ts"]),
             value=table["value"].to_numpy(),
             offset=table["offset"].to_numpy(),
         )
@@ -266,13 +266,15 @@ def _coded_text(column: Coded) -> "pa.Array":
     return pa.DictionaryArray.from_arrays(pa.array(column.codes), pa.array(column.values, type=pa.string()))
 
 
-def _timestamps(us: Int64) -> "pa.Array":
+def timestamps(us: Int64) -> "pa.Array":
+    """A column of times from epoch microseconds."""
     import pyarrow as pa
 
     return pa.array(us, type=pa.int64()).cast(pa.timestamp("us", tz="UTC"))
 
 
-def _epoch_us(column: Any) -> Int64:
+def epoch_us(column: Any) -> Int64:
+    """Epoch microseconds of a column of times."""
     import pyarrow as pa
 
     us: Int64 = column.cast(pa.int64()).to_numpy()
@@ -286,7 +288,8 @@ def _feature_matrix(table: "pa.Table") -> Float64:
     return matrix
 
 
-def _write(columns: dict[str, Any], metadata: dict[str, str]) -> bytes:
+def write_parquet(columns: dict[str, Any], metadata: dict[str, str]) -> bytes:
+    """Parquet bytes of columns (arrays of NumPy or Arrow) and texts about all of them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -296,7 +299,8 @@ def _write(columns: dict[str, Any], metadata: dict[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-def _read(data: bytes) -> "pa.Table":
+def read_parquet(data: bytes) -> "pa.Table":
+    """The table of `write_parquet`, or any other. Raises BadInput if `data` is no Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

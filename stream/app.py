@@ -1,4 +1,4 @@
-"""The Faust app: one agent that passes chunks to the partitions' workers, and a web view of how they fare."""
+"""The Faust app: an agent per hub that passes chunks to the partitions' workers, and a web view of how they fare."""
 
 import time
 from collections.abc import Callable
@@ -10,9 +10,11 @@ from faust.serializers import codecs
 from faust.types import TP
 from faust.web import Request, Response, View
 
-from models.ports import BlobStore, Clock, TaskQueue
+from models.ports import BlobStore, Clock, StateStore, TaskQueue
 from stream.config import StreamConfig
+from stream.feedback import RatingsPartition
 from stream.partition import Partition
+from stream.steps import Steps
 from stream.transport import SCHEME, kafka_partition
 from stream.worker import Broker, Tail, Workers
 
@@ -40,6 +42,7 @@ def create_app(
     group: str,
     blobs: BlobStore,
     queue: TaskQueue,
+    state: StateStore,
     clock: Clock,
     session_s: float,
     web_port: int,
@@ -78,21 +81,33 @@ def create_app(
         autodiscover=False,
         worker_redirect_stdouts=False,
     )
-    workers = Workers(lambda number: Partition(config, number, blobs, queue, clock), _broker_of(app))
-    app.positions = workers
-    events = app.topic(config.hub, acks=False, value_serializer="chunk", value_type=None)
 
-    @app.agent(events, name="window")  # type: ignore[untyped-decorator]  # faust has no type stubs
-    async def window(stream: Any) -> None:
+    def steps(tp: TP) -> Steps:
+        if tp.topic == config.hub:
+            return Partition(config, tp.partition, blobs, queue, clock)
+        return RatingsPartition(tp.topic, tp.partition, blobs, state, interval_s=config.checkpoint_interval_s)
+
+    workers = Workers(steps, _broker_of(app))
+    app.positions = workers
+    _add_agent(app, config.hub, "window", workers)
+    if config.ratings_hub:
+        _add_agent(app, config.ratings_hub, "ratings", workers)
+    _add_views(app, config, workers)
+    return app
+
+
+def _add_agent(app: faust.App, hub: str, name: str, workers: Workers) -> None:
+    """Read a hub; its agent is one of its own, so that no hub waits for another's."""
+    events = app.topic(hub, acks=False, value_serializer="chunk", value_type=None)
+
+    @app.agent(events, name=name)  # type: ignore[untyped-decorator]  # faust has no type stubs
+    async def pass_on(stream: Any) -> None:
         async for event in stream.events():
             tp, chunk = event.message.tp, event.value
             # Faust's events and messages refer to each other: without this, chunks would stay until a collection.
             event.value = event.message.value = None
             await workers.put(tp, chunk)
             del chunk
-
-    _add_views(app, workers)
-    return app
 
 
 def _broker_of(app: faust.App) -> Broker:
@@ -113,13 +128,19 @@ def _broker_of(app: faust.App) -> Broker:
     return Broker(seek, tail)
 
 
-def _add_views(app: faust.App, workers: Workers) -> None:
+_COUNTED = ("events", "readings", "duplicates", "late", "dead_lettered", "windows", "batches", "devices")
+_RATINGS_COUNTED = ("events", "ratings", "forgets", "dead_lettered")
+
+
+def _add_views(app: faust.App, config: StreamConfig, workers: Workers) -> None:
     broker_tail: Callable[[TP], Tail | None] = _broker_of(app).tail
     moved: dict[TP, tuple[int, float]] = {}
 
-    def partitions() -> dict[str, dict[str, Any]]:
+    def partitions(hub: str) -> dict[str, dict[str, Any]]:
         view = {}
         for tp, worker in sorted(workers.running.items()):
+            if tp.topic != hub:
+                continue
             status: dict[str, Any] = dict(worker.partition.status())
             tail = broker_tail(tp)
             status["end_offset"] = tail.end_offset if tail else None
@@ -135,17 +156,16 @@ def _add_views(app: faust.App, workers: Workers) -> None:
             if not behind or moved.get(tp, (-1, 0.0))[0] != offset:
                 moved[tp] = (offset, now)
             elif now - moved[tp][1] > _STUCK_S:
-                late.append(f"partition {tp.partition} has stood at offset {offset} for {now - moved[tp][1]:.0f} s")
+                stood_s = now - moved[tp][1]
+                late.append(f"{tp.topic}: partition {tp.partition} has stood at offset {offset} for {stood_s:.0f} s")
         return late
 
     @app.page("/penstock/status/")  # type: ignore[untyped-decorator]  # faust has no type stubs
     async def status(view: View, request: Request) -> Response:
-        by_partition = partitions()
-        summed = ("events", "readings", "duplicates", "late", "dead_lettered", "windows", "batches", "devices")
-        totals = {name: sum(p[name] for p in by_partition.values()) for name in summed}
-        totals["open_readings"] = sum(p["open_readings"] for p in by_partition.values())
-        totals["lag"] = sum(p["lag"] or 0 for p in by_partition.values())
-        return view.json({"partitions": by_partition, "totals": totals})
+        answer = _summed(partitions(config.hub), (*_COUNTED, "open_readings"))
+        if config.ratings_hub:
+            answer["ratings"] = _summed(partitions(config.ratings_hub), _RATINGS_COUNTED)
+        return view.json(answer)
 
     @app.page("/penstock/health/")  # type: ignore[untyped-decorator]  # faust has no type stubs
     async def health(view: View, request: Request) -> Response:
@@ -153,3 +173,9 @@ def _add_views(app: faust.App, workers: Workers) -> None:
         if not app.consumer or not app.tables.recovery.completed.is_set():
             problems.append("partitions are not assigned yet")
         return view.json({"healthy": not problems, "problems": problems}, status=503 if problems else 200)
+
+
+def _summed(partitions: dict[str, dict[str, Any]], counted: tuple[str, ...]) -> dict[str, Any]:
+    """Partitions of a hub, and the totals of what is counted in them."""
+    totals = {name: sum(each[name] or 0 for each in partitions.values()) for name in (*counted, "lag")}
+    return {"partitions": partitions, "totals": totals}

@@ -11,6 +11,8 @@ class StreamConfig:
 
     hub: str
     spec: WindowSpec
+    ratings_hub: str = ""
+    """Empty: no ratings are read."""
     allowed_lateness_s: float = 5.0
     max_ahead_s: float = 300.0
     idle_after_s: float = 300.0

@@ -31,9 +31,9 @@ _COLLECT_SHARE = 10
 # A checkpoint may take up to this share of the worker's time (the contract says 5 %).
 _CHECKPOINT_SHARE = 25
 
-_REST_S = 1.0
+REST_S = 1.0
 # Azurite saves its tables every five seconds.
-_SETTLED_S = 30.0
+SETTLED_S = 30.0
 
 
 class StorageRewound(PenstockError):
@@ -264,7 +264,7 @@ class Partition:
     @property
     def unsettled(self) -> bool:
         """Whether a store that forgets its latest writes could still forget the last checkpoint."""
-        return time.monotonic() - self._checkpointed_at < _SETTLED_S
+        return time.monotonic() - self._checkpointed_at < SETTLED_S
 
     def checkpoint_due(self, *, resting: bool = False) -> bool:
         """Whether a checkpoint is due: something happened since the last one, and enough time went by.
@@ -275,7 +275,7 @@ class Partition:
             return False
         if self.next_offset <= self._adopted_through:
             return False
-        interval_s = min(self._config.checkpoint_interval_s, _REST_S if resting else float("inf"))
+        interval_s = min(self._config.checkpoint_interval_s, REST_S if resting else float("inf"))
         wait_s = max(interval_s, _CHECKPOINT_SHARE * self._checkpoint_cost_s)
         return time.monotonic() - self._checkpointed_at >= wait_s
 

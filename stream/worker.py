@@ -15,7 +15,8 @@ from faust.types import TP
 
 from models.errors import BadInput, ConfigurationError, Conflict, TryLater
 from stream.decode import Chunk
-from stream.partition import Partition, StorageRewound
+from stream.partition import StorageRewound
+from stream.steps import Steps
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +47,9 @@ class Broker:
 
 
 class PartitionWorker:
-    """Feeds one Partition and stores its results when due."""
+    """Feeds one partition and stores its results when due."""
 
-    def __init__(self, tp: TP, partition: Partition, broker: Broker, checkpointing: asyncio.Lock) -> None:
+    def __init__(self, tp: TP, partition: Steps, broker: Broker, checkpointing: asyncio.Lock) -> None:
         self._checkpointing = checkpointing
         self.tp = tp
         self.partition = partition
@@ -65,7 +66,7 @@ class PartitionWorker:
     async def start(self) -> int:
         """Restore the partition and begin; the offset to read from. Waits while storage is away."""
         offset = await self._restore()
-        self._task = asyncio.create_task(self._run(), name=f"partition {self.tp.partition}")
+        self._task = asyncio.create_task(self._run(), name=f"{self.tp.topic} {self.tp.partition}")
         self._task.add_done_callback(_crash_on_error)
         return offset
 
@@ -212,7 +213,7 @@ class PartitionWorker:
 class Workers:
     """The workers of all assigned partitions; the transport's PositionKeeper."""
 
-    def __init__(self, make_partition: Callable[[int], Partition], broker: Broker) -> None:
+    def __init__(self, make_partition: Callable[[TP], Steps], broker: Broker) -> None:
         self._make_partition = make_partition
         self._broker = broker
         self.running: dict[TP, PartitionWorker] = {}
@@ -223,8 +224,7 @@ class Workers:
         await self.revoked(set(self.running) - partitions)
         await asyncio.gather(*(self.running.pop(tp).stop(store=False) for tp in partitions & set(self.running)))
         workers = {
-            tp: PartitionWorker(tp, self._make_partition(tp.partition), self._broker, self._checkpointing)
-            for tp in partitions
+            tp: PartitionWorker(tp, self._make_partition(tp), self._broker, self._checkpointing) for tp in partitions
         }
         try:
             offsets = await asyncio.gather(*(worker.start() for worker in workers.values()))

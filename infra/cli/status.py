@@ -96,6 +96,12 @@ def _print(home: Home, state: RuntimeState, stream: dict[str, Any] | None) -> No
     ]
     output.stdout.print(output.table(("part", "state", "pid", "restarts", "ports", "up"), rows))
     if stream:
-        totals = stream.get("totals", {})
-        shown = ("readings", "windows", "late", "duplicates", "dead_lettered", "lag")
-        output.stdout.print("stream: " + ", ".join(f"{totals[name]} {name}" for name in shown if name in totals))
+        counted = _counts(stream, "readings", "windows", "late", "duplicates", "dead_lettered", "lag")
+        output.stdout.print("stream: " + counted)
+    if stream and "ratings" in stream:
+        output.stdout.print("ratings: " + _counts(stream["ratings"], "ratings", "forgets", "dead_lettered", "lag"))
+
+
+def _counts(hub: dict[str, Any], *shown: str) -> str:
+    totals = hub.get("totals", {})
+    return ", ".join(f"{totals[name]} {name}" for name in shown if name in totals)

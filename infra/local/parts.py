@@ -12,6 +12,7 @@ from infra.local.supervisor import Part
 from models.errors import ConfigurationError
 
 HUB = "readings"
+RATINGS_HUB = "ratings"
 PARTITIONS = 4
 STREAM_HEALTH_PATH = "/penstock/health/"
 STREAM_STATUS_PATH = "/penstock/status/"
@@ -32,6 +33,7 @@ def endpoints(home: Home, ports: RuntimePorts) -> dict[str, str]:
         "DataStorage": storage,
         "AzureWebJobsStorage": storage,
         "PENSTOCK_HUB": HUB,
+        "PENSTOCK_RATINGS_HUB": RATINGS_HUB,
         "PENSTOCK_KAFKA_BOOTSTRAP": f"{HOST}:{ports.kafka}",
         "PENSTOCK_STATE_PATH": str(home.data / "state.sqlite"),
         "PENSTOCK_STREAM_DIR": str(home.run / "stream"),
@@ -64,7 +66,10 @@ def parts(
         ),
         Part(
             name="hub",
-            command=[sys.executable, *hub, "--kafka-port", str(ports.kafka), "--hub", f"{HUB}:{PARTITIONS}"],
+            command=[
+                *(sys.executable, *hub, "--kafka-port", str(ports.kafka)),
+                *("--hub", f"{HUB}:{PARTITIONS}", "--hub", f"{RATINGS_HUB}:{PARTITIONS}"),
+            ],
             env=env,
             ports={"kafka": ports.kafka},
             announces=True,

@@ -11,6 +11,7 @@ from infra.azure.blobs import AzureBlobs
 from infra.azure.queues import AzureQueue
 from infra.clock import SystemClock
 from infra.settings import Settings
+from infra.wiring.state import open_state
 from models import names
 from models.tables import warm_up
 from stream.app import create_app
@@ -25,6 +26,7 @@ def stream_config(settings: Settings) -> StreamConfig:
     return StreamConfig(
         hub=settings.hub,
         spec=settings.spec,
+        ratings_hub=settings.ratings_hub,
         allowed_lateness_s=settings.allowed_lateness_s,
         max_ahead_s=settings.max_ahead_s,
         idle_after_s=settings.idle_after_s,
@@ -46,6 +48,7 @@ def build(settings: Settings) -> Any:
         group=settings.consumer_group,
         blobs=AzureBlobs(connection),
         queue=AzureQueue(connection, names.SCORE_QUEUE),
+        state=open_state(settings),
         clock=SystemClock(),
         session_s=settings.group_session_s,
         web_port=settings.stream_web_port,

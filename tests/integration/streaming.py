@@ -53,6 +53,8 @@ class StreamWorker:
             **os.environ,
             "DataStorage": connection_string,
             "PENSTOCK_HUB": hub,
+            "PENSTOCK_RATINGS_HUB": "",
+            "PENSTOCK_STATE_PATH": str(folder / "state.sqlite"),
             "PENSTOCK_KAFKA_BOOTSTRAP": bootstrap,
             "PENSTOCK_STREAM_WEB_PORT": str(self.port),
             "PENSTOCK_STREAM_DIR": str(folder / f"stream-{self.port}"),
@@ -75,6 +77,14 @@ class StreamWorker:
     def get(self, page: str) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/penstock/{page}/", timeout=5) as answer:
             return json.load(answer)
+
+    def answers(self, page: str) -> bool:
+        """Whether a page is there and says that all is well."""
+        try:
+            self.get(page)
+        except OSError:
+            return False
+        return True
 
     def partitions(self) -> dict[str, dict[str, Any]]:
         """The status page's partitions; none while the worker is down."""
