@@ -1,8 +1,9 @@
 """Held-out figures of a fit that is too large for one machine's memory: users are ranked where Spark has them."""
 
 import math
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -11,14 +12,20 @@ from models.recommend import metrics
 from models.recommend.ratings import Float32, Int64
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from pyspark.ml.recommendation import ALSModel
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, Row
 
-_SUMS: Final = ("map", "map_at_k", "ndcg_at_k", "precision_at_k", "recall_at_k")
-_SCHEMA: Final = f"users long, {', '.join(f'{name} double' for name in _SUMS)}, item array<int>, times array<long>"
 # Scores of so many bytes are held at once by a worker.
 _BLOCK_BYTES: Final = 64 * 2**20
+
+
+class _Sums(NamedTuple):
+    """What a worker sends back of a block of users."""
+
+    users: int
+    metrics: dict[str, float]
+    listed: Int64
+    """(n_items,): how many of the users' lists hold the item."""
 
 
 def evaluate_frame(
@@ -41,17 +48,15 @@ def evaluate_frame(
     relevant = test.groupBy("user").agg(sql.collect_list("item").alias("relevant"))
     users = model.userFactors.withColumnRenamed("id", "user").join(seen, "user").join(relevant, "user")
     shared = users.sparkSession.sparkContext.broadcast((item_factors, count))
-    parts = users.select("features", "seen", "relevant").mapInArrow(_ranker(shared, k), _SCHEMA).toArrow()
+    parts = users.select("features", "seen", "relevant").rdd.mapPartitions(_ranker(shared, k)).collect()
     shared.unpersist()
-    n_users = int(np.sum(parts.column("users").to_numpy()))
-    if not n_users:
+    if not parts:
         raise BadInput("evaluation: expected users with ratings in the training and the test part, there are none")
-    found = {name: float(np.sum(parts.column(name).to_numpy())) / n_users for name in _SUMS}
-    item = parts.column("item").combine_chunks().flatten().to_numpy()
-    times = parts.column("times").combine_chunks().flatten().to_numpy()
-    rarity = -np.log2(count[item] / count.sum())
-    found["coverage"] = len(np.unique(item)) / int((count > 0).sum())
-    found["novelty"] = float((rarity * times).sum() / times.sum())
+    n_users, listed = sum(part.users for part in parts), np.sum([part.listed for part in parts], axis=0)
+    found = {name: sum(part.metrics[name] for part in parts) / n_users for name in parts[0].metrics}
+    item = np.flatnonzero(listed)
+    found["coverage"] = len(item) / int((count > 0).sum())
+    found["novelty"] = float((-np.log2(count[item] / count.sum()) * listed[item]).sum() / listed.sum())
     return found | {"users": float(n_users)}
 
 
@@ -82,52 +87,38 @@ def errors_of_frame(model: "ALSModel", test: "DataFrame") -> dict[str, float]:
     }
 
 
-def _ranker(shared: Any, k: int) -> "Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]":
-    """What each worker does with its users: sums of their metrics, and how often each item is listed."""
+def _ranker(shared: Any, k: int) -> "Callable[[Iterable[Row]], Iterator[_Sums]]":
+    """What each worker does with its users, block by block."""
 
-    def ranked(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+    def ranked(rows: "Iterable[Row]") -> "Iterator[_Sums]":
         item_factors, count = shared.value
         size = max(1, _BLOCK_BYTES // (4 * len(item_factors)))
-        for batch in batches:
-            for begin in range(0, batch.num_rows, size):
-                yield _sums(batch.slice(begin, size), item_factors, count, k)
+        left = iter(rows)
+        while block := list(islice(left, size)):
+            yield _sums(block, item_factors, count, k)
 
     return ranked
 
 
-def _sums(block: "pa.RecordBatch", item_factors: Float32, count: Int64, k: int) -> "pa.RecordBatch":
-    import pyarrow as pa
-
-    n = block.num_rows
-    factors = block.column("features").flatten().to_numpy(zero_copy_only=False).reshape(n, -1).astype(np.float32)
-    scores = factors @ item_factors.T
+def _sums(block: "list[Row]", item_factors: Float32, count: Int64, k: int) -> _Sums:
+    """Sums of the metrics of n users, and how often each item is in their lists."""
+    scores = np.array([row["features"] for row in block], dtype=np.float32) @ item_factors.T
     scores[:, count == 0] = -np.inf
-    scores[_pairs(block.column("seen"))] = -np.inf
+    scores[_pairs([row["seen"] for row in block])] = -np.inf
     lists = metrics.best_first(scores, k)
-    user, item = _pairs(block.column("relevant"))
-    hits, relevant = metrics.hits_in(lists, user, item)
-    means = (
-        metrics.mean_average_precision(hits, relevant),
-        metrics.map_at_k(hits, relevant),
-        metrics.ndcg_at_k(hits, relevant),
-        metrics.precision_at_k(hits),
-        metrics.recall_at_k(hits, relevant),
-    )
-    listed, times = np.unique(lists[lists >= 0], return_counts=True)
-    columns = {"users": [n], **{name: [mean * n] for name, mean in zip(_SUMS, means, strict=True)}}
-    schema = pa.schema(
-        [
-            pa.field("users", pa.int64()),
-            *(pa.field(name, pa.float64()) for name in _SUMS),
-            pa.field("item", pa.list_(pa.int32())),
-            pa.field("times", pa.list_(pa.int64())),
-        ]
-    )
-    return pa.RecordBatch.from_pydict({**columns, "item": [listed], "times": [times]}, schema=schema)
+    hits, relevant = metrics.hits_in(lists, *_pairs([row["relevant"] for row in block]))
+    means = {
+        "map": metrics.mean_average_precision(hits, relevant),
+        "map_at_k": metrics.map_at_k(hits, relevant),
+        "ndcg_at_k": metrics.ndcg_at_k(hits, relevant),
+        "precision_at_k": metrics.precision_at_k(hits),
+        "recall_at_k": metrics.recall_at_k(hits, relevant),
+    }
+    listed = np.bincount(lists[lists >= 0], minlength=len(count))
+    return _Sums(len(block), {name: mean * len(block) for name, mean in means.items()}, listed)
 
 
-def _pairs(lists: "pa.ListArray") -> tuple[Int64, Int64]:
-    """(row, value) of every value of the lists of a column."""
-    sizes = lists.value_lengths().to_numpy(zero_copy_only=False)
-    values = lists.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
-    return np.repeat(np.arange(len(lists)), sizes), values
+def _pairs(lists: list[list[int]]) -> tuple[Int64, Int64]:
+    """(row, value) of every value of the lists."""
+    sizes = [len(values) for values in lists]
+    return np.repeat(np.arange(len(lists)), sizes), np.fromiter(chain.from_iterable(lists), np.int64, sum(sizes))

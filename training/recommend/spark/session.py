@@ -42,9 +42,8 @@ def spark_session(
 
     `checkpoints` is a folder that driver and workers share (a path or URL; on a cluster usually `abfss://` or
     `hdfs://`); locally a temporary one by default. `driver_host` is the address at which workers reach this process,
-    if Spark's own guess is wrong. Under
-    `spark-submit` master and settings are the ones given there. The session, its temporary files
-    and its part in the cluster end with the block; the Java process ends with this one.
+    if Spark's own guess is wrong. Under `spark-submit` master and settings are the ones given there. The session and
+    its temporary files end with the block; the Java process ends with this one.
     Raises ConfigurationError, at once, if Java or pyspark is missing; TryLater if the session does not start.
     """
     require_java()
@@ -54,19 +53,19 @@ def spark_session(
         raise ConfigurationError(f"{error}; install what Spark needs: pip install 'penstock[training]'") from error
     scratch = Path(tempfile.mkdtemp(prefix="penstock-spark-"))
     try:
-        session = _started(master, _settings(master, scratch, driver_host), scratch / "java.log")
-        try:
-            local = is_local(session.sparkContext.master or master)
-            if not local:
-                session.sparkContext.addPyFile(str(packages_zip(scratch)))
-            if checkpoints or local:
-                session.sparkContext.setCheckpointDir(checkpoints or (scratch / "checkpoints").as_uri())
-            with warnings.catch_warnings():
-                # pandas is not used here, but pyspark looks at its version whenever it sees one.
-                warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+        with warnings.catch_warnings():
+            # pandas is not used here, but pyspark looks at its version whenever it sees one.
+            warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+            session = _started(master, _settings(master, scratch, driver_host), scratch / "java.log")
+            try:
+                local = is_local(session.sparkContext.master or master)
+                if not local and not submitted():
+                    session.sparkContext.addPyFile(str(packages_zip(scratch)))
+                if checkpoints or local:
+                    session.sparkContext.setCheckpointDir(checkpoints or (scratch / "checkpoints").as_uri())
                 yield session
-        finally:
-            session.stop()
+            finally:
+                session.stop()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -103,7 +102,7 @@ def submitted() -> bool:
 
 def is_local(master: str) -> bool:
     """Whether executors run inside this machine's driver process."""
-    return master.startswith("local")
+    return master == "local" or master.startswith("local[")
 
 
 def cores(master: str) -> int:
