@@ -21,8 +21,13 @@ class Settings(BaseSettings):
     # Storage account for data, and the Functions host's own (often the same on a laptop).
     data_storage: SecretStr = Field(default=SecretStr("UseDevelopmentStorage=true"), validation_alias="DataStorage")
     state_path: Path = Path(".penstock/data/state.sqlite")
+    cosmos_endpoint: str | None = None
+    """Address of a Cosmos DB account. None: the state store is the SQLite file."""
+    cosmos_key: SecretStr | None = None
+    """None: the account is entered by identity."""
+    cosmos_database: str = "penstock"
 
-    # The hub: what comes from the functions goes there over AMQP, the stream uses Kafka.
+    # The hub: devices, what simulates them, and functions send over AMQP; the stream and replays use Kafka.
     hub: str = "readings"
     ratings_hub: str = "ratings"
     """Where users' ratings pass through, beside `hub`. Empty: the stream worker reads none."""
@@ -35,7 +40,7 @@ class Settings(BaseSettings):
     """Host of an Event Hubs namespace that is entered by identity, in place of the connection string."""
     kafka_bootstrap: str = "127.0.0.1:9092"
     kafka_connection: SecretStr | None = None
-    """Event Hubs connection string: SASL PLAIN over TLS. None: plain text, for the local hub."""
+    """The same for Kafka: SASL PLAIN over TLS. None: plain text, for the local hub."""
     consumer_group: str = "penstock-stream"
     group_session_s: float = Field(default=10.0, ge=3.0)
     """A stream worker silent for so long loses its partitions."""
@@ -66,6 +71,14 @@ class Settings(BaseSettings):
     train_min_windows: int = Field(default=20, ge=2)
     """Windows a series needs before the timer asks for its model."""
 
+    # Recommendations.
+    recommender: str = "recommender"
+    """Model name in the registry that all users get, while no variants are set."""
+    recommender_variants: str | None = None
+    """Shares of the users, like `a=recommender:90,b=recommender-b:10`."""
+    fm: str = "recommender-fm"
+    """Model name of the factorization machine behind /api/predictions."""
+
     # Training.
     train_lock_s: float = Field(default=30.0, ge=1)
     """How long a training message of a killed worker stays hidden."""
@@ -79,10 +92,6 @@ class Settings(BaseSettings):
     """A candidate that is worse by no more than this is promoted all the same."""
     retrain_min_feedback: int = Field(default=1000, ge=1)
     """New events of feedback from which the schedule starts training."""
-
-    # Recommending.
-    recommender: str = "recommender"
-    """Name in the registry."""
 
     @property
     def spec(self) -> WindowSpec:

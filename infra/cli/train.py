@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli import context, output, train_fm
+from infra.cli import context, output, train_als, train_fm
 from models.errors import BadInput
 
 if TYPE_CHECKING:
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from training.svm.register import Registered
 
 app = typer.Typer(help="Train models and register them.", no_args_is_help=True)
-app.command("fm")(train_fm.fm)
 
 _SHOWN = 20
+
+
+app.command("als")(train_als.als)
+app.command("fm")(train_fm.fm)
 
 
 @app.callback()

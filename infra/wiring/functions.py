@@ -6,33 +6,44 @@ and say so when one runs. Clients are made on first use, once per process.
 
 import os
 import threading
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import azure.functions as func
 
+from functions.pipeline import pipeline
+from functions.recommendations import recommendations
 from functions.telemetry import telemetry
 
 if TYPE_CHECKING:
+    from functions.recommend.services import RecommendServices
+    from functions.runs.services import RunServices
     from functions.services import Services
 
 # App settings rather than `%NAME%` in the trigger: the host refuses a function whose `%NAME%` is not set.
 _SWEEP_SCHEDULE: Final = os.environ.get("PENSTOCK_SWEEP_SCHEDULE", "*/10 * * * * *")
 _LEARN_SCHEDULE: Final = os.environ.get("PENSTOCK_LEARN_SCHEDULE", "5/10 * * * * *")
+_RUNS_SCHEDULE: Final = os.environ.get("PENSTOCK_RUNS_SCHEDULE", "7/10 * * * * *")
+_RETRAIN_SCHEDULE: Final = os.environ.get("PENSTOCK_RETRAIN_SCHEDULE", "0 0 3 * * *")
 
 
-class _Once:
-    """Services on first call, the same ones ever after; a failed attempt is made again."""
+T = TypeVar("T")
 
-    def __init__(self) -> None:
+
+class _Once(Generic[T]):
+    """What `make` gives on first call, the same ever after; a failed attempt is made again."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
         self._lock = threading.Lock()
-        self._services: Services | None = None
+        self._made: T | None = None
 
-    def __call__(self) -> "Services":
-        if self._services is None:
+    def __call__(self) -> T:
+        if self._made is None:
             with self._lock:
-                if self._services is None:
-                    self._services = build()
-        return self._services
+                if self._made is None:
+                    self._made = self._make()
+        return self._made
 
 
 def build() -> "Services":
@@ -86,5 +97,25 @@ def build() -> "Services":
     )
 
 
+def build_recommend() -> "RecommendServices":
+    """What the recommendation routes need, on the clients of `services`. Raises ConfigurationError."""
+    from infra.wiring.recommend import build_recommend
+
+    return build_recommend(services())
+
+
+def build_runs() -> "RunServices":
+    """What the functions of runs need, on the clients of `services`. Raises ConfigurationError."""
+    from infra.wiring.runs import build_runs
+
+    return build_runs(services(), recommend_services)
+
+
+services: Final = _Once(build)
+recommend_services: Final = _Once(build_recommend)
+run_services: Final = _Once(build_runs)
+
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
-app.register_functions(telemetry(_Once(), sweep_schedule=_SWEEP_SCHEDULE, learn_schedule=_LEARN_SCHEDULE))
+app.register_functions(telemetry(services, sweep_schedule=_SWEEP_SCHEDULE, learn_schedule=_LEARN_SCHEDULE))
+app.register_functions(recommendations(recommend_services))
+app.register_functions(pipeline(run_services, sweep_schedule=_RUNS_SCHEDULE, retrain_schedule=_RETRAIN_SCHEDULE))

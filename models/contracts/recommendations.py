@@ -145,6 +145,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     probability: float
     likes: bool
+    known: bool
+    """False: the model knows the user or the item not, and answers for an average one."""
 
 
 class Predictions(msgspec.Struct, frozen=True, kw_only=True):

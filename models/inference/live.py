@@ -1,9 +1,11 @@
-"""The bank that the registry calls live, kept up to date while a process runs."""
+"""What the registry calls live (a bank, a recommender), kept up to date while a process runs."""
 
 import logging
 import threading
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
 
-from models.errors import BadInput, NotFound, TryLater
+from models.errors import BadInput, ModelRefused, NotFound, TryLater
 from models.inference.bank import ModelBank, load_bank
 from models.ports import Clock
 from models.registry import Registry
@@ -12,32 +14,48 @@ from models.windowspec import WindowSpec
 log = logging.getLogger(__name__)
 
 
-class LiveBank:
+class Versioned(Protocol):
+    """A loaded model."""
+
+    @property
+    def version(self) -> str:
+        """Its name in the registry."""
+        ...
+
+    def __len__(self) -> int:
+        """How many series or items it knows."""
+        ...
+
+
+Model = TypeVar("Model", bound=Versioned)
+
+
+class Live(Generic[Model]):
     """Follows the `live` alias; safe to call from several threads.
 
-    The alias is read at most every `refresh_s` seconds. A new bank replaces the old one in one assignment, so a call
-    in progress ends on the bank it began with. A bank that is refused, or trained on other windows than `spec`, is
-    logged once and the old one stays.
+    The alias is read at most every `refresh_s` seconds. A new model replaces the old one in one assignment, so a call
+    in progress ends on the model it began with. One that `load` refuses is logged once and the old one stays.
     """
 
     def __init__(
-        self, registry: Registry, clock: Clock, refresh_s: float = 2.0, *, spec: WindowSpec | None = None
+        self, registry: Registry, clock: Clock, load: Callable[[Registry, str], Model], refresh_s: float = 2.0
     ) -> None:
+        self.name = registry.model
         self._registry = registry
         self._clock = clock
+        self._load = load
         self._refresh_s = refresh_s
-        self._spec = spec
-        self._bank: ModelBank | None = None
+        self._model: Model | None = None
         self._seen: str | None = None
         self._read_once = False
         self._next_read = float("-inf")
         self._lock = threading.Lock()
 
-    def current(self) -> ModelBank | None:
-        """The live bank, or None while there is none that can be used.
+    def current(self) -> Model | None:
+        """The live model, or None while there is none that can be used.
 
         Raises TryLater only until the alias could be read for the first time: "no model" must not be said when
-        the truth is "not known". Later the last bank serves while storage is away.
+        the truth is "not known". Later the last model serves while storage is away.
         """
         if self._due() and self._lock.acquire(blocking=not self._read_once):
             try:
@@ -45,7 +63,7 @@ class LiveBank:
                     self._refresh()
             finally:
                 self._lock.release()
-        return self._bank
+        return self._model
 
     def _due(self) -> bool:
         now = self._clock.now()
@@ -61,33 +79,41 @@ class LiveBank:
         except TryLater as error:
             if not self._read_once:
                 raise
-            log.warning("live model cannot be read, keeping %s: %s", self._version, error)
+            log.warning("live model %s cannot be read, keeping %s: %s", self.name, self._version, error)
         except (BadInput, NotFound) as error:
             # Not `_seen`, when the alias itself is unreadable: it is read again at the next refresh.
             self._read_once = True
-            log.error("live model refused, keeping %s: %s", self._version, error)
+            log.error("live model %s refused, keeping %s: %s", self.name, self._version, error)
         self._next_read = self._clock.now() + self._refresh_s
 
     def _swap(self, version: str | None) -> None:
         if version is None:
-            self._bank, self._seen = None, None
+            self._model, self._seen = None, None
             return
         try:
-            bank = load_bank(self._registry, version)
+            model = self._load(self._registry, version)
         except (BadInput, NotFound):
             # Versions never change: what was refused once is not fetched again until the alias moves.
             self._seen = version
             raise
-        self._seen = version
-        if self._spec is not None and bank.spec != self._spec:
-            log.error(
-                "live model %s is for %s windows, not %s; keeping %s",
-                version, bank.spec.name, self._spec.name, self._version,
-            )  # fmt: skip
-            return
-        self._bank = bank
-        log.info("live model is now %s (%d series)", version, len(bank))
+        self._model, self._seen = model, version
+        log.info("live model %s is now %s (%d)", self.name, version, len(model))
 
     @property
     def _version(self) -> str:
-        return self._bank.version if self._bank else "none"
+        return self._model.version if self._model else "none"
+
+
+class LiveBank(Live[ModelBank]):
+    """The live bank of a fleet; one trained on other windows than `spec` is refused."""
+
+    def __init__(
+        self, registry: Registry, clock: Clock, refresh_s: float = 2.0, *, spec: WindowSpec | None = None
+    ) -> None:
+        def load(registry: Registry, version: str) -> ModelBank:
+            bank = load_bank(registry, version)
+            if spec is not None and bank.spec != spec:
+                raise ModelRefused(f"{version} is for {bank.spec.name} windows, not {spec.name}")
+            return bank
+
+        super().__init__(registry, clock, load, refresh_s)

@@ -17,7 +17,12 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("functions", "infra", "models", "stream", "training")
 HEAVY = ("torch", "pyspark", "faust", "sklearn", "skl2onnx", "onnx", "pandas", "numpy", "pyarrow", "onnxruntime")
 UNWANTED = {"torch", "pyspark", "scikit-learn", "sklearn", "onnx", "skl2onnx", "grpcio", "protobuf", "pandas"}
-FUNCTIONS = {"score_batch", "sweep_telemetry", "request_models", "alerts", "devices", "health"}
+FUNCTIONS = {
+    "score_batch", "sweep_telemetry", "request_models", "alerts", "devices", "health",
+    "recommend_user", "forget_user", "similar_items", "popular_items", "variant_counts",
+    "recommend_ratings", "rate_item", "predict_likes",
+    "receive_ratings", "receive_users", "recommend_shard", "sweep_runs", "retrain", "runs", "run",
+}  # fmt: skip
 
 LIST_FUNCTIONS = """
 import json, sys
@@ -115,6 +120,8 @@ sys.meta_path = [each for each in sys.meta_path if "editable" not in repr(each).
 sys.path = [each for each in sys.path if each != {root!r}]
 import infra.wiring.functions as wiring
 services = wiring.build()
+wiring.build_recommend()
+wiring.build_runs()
 import functions.learning, functions.queries
 ours = [m for name, m in sys.modules.items() if name.split(".")[0] in {packages!r} and getattr(m, "__file__", None)]
 print(json.dumps({{"files": [m.__file__ for m in ours], "modules": sorted(sys.modules)}}))

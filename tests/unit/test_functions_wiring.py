@@ -10,7 +10,7 @@ from infra.wiring import functions as wiring
 from models.errors import ConfigurationError
 
 
-def test_threads_that_come_at_once_share_one_set_of_services(monkeypatch) -> None:
+def test_threads_that_come_at_once_share_one_set_of_services() -> None:
     built = []
     together = threading.Barrier(4)
 
@@ -18,8 +18,7 @@ def test_threads_that_come_at_once_share_one_set_of_services(monkeypatch) -> Non
         built.append(object())
         return built[-1]
 
-    monkeypatch.setattr(wiring, "build", build)
-    once = wiring._Once()
+    once = wiring._Once(build)
 
     def call(_n: int) -> object:
         together.wait(10)
@@ -30,7 +29,7 @@ def test_threads_that_come_at_once_share_one_set_of_services(monkeypatch) -> Non
     assert len(built) == 1
 
 
-def test_a_failed_start_is_tried_again(monkeypatch) -> None:
+def test_a_failed_start_is_tried_again() -> None:
     outcomes = [ConfigurationError("no"), "services"]
 
     def build() -> object:
@@ -39,8 +38,7 @@ def test_a_failed_start_is_tried_again(monkeypatch) -> None:
             raise outcome
         return outcome
 
-    monkeypatch.setattr(wiring, "build", build)
-    once = wiring._Once()
+    once = wiring._Once(build)
     with pytest.raises(ConfigurationError):
         once()
     assert once() == "services"

@@ -19,6 +19,7 @@ from models.errors import AlreadyExists, BadInput
 from models.ports import Blob, BlobStore, StateStore
 from models.recommend.profile import CONTAINER, TOMBSTONES, Tombstone
 from models.recommend.ratings import Int64, Ratings
+from training.recommend.archive import read_archive
 from training.recommend.checks import check_ratings, check_scale
 from training.recommend.items import ItemInfo, parse_items_csv, parse_movies_dat
 from training.recommend.readers import read_ratings
@@ -43,9 +44,16 @@ class Gathered:
 
 def gather(blobs: BlobStore, state: StateStore, hub: str) -> Gathered:
     """What a model of the feedback of `hub` is trained on, as it is stored now."""
-    forgotten = forgotten_users(state)
-    ratings = combine(accepted(blobs), forgotten)
-    return Gathered(ratings, described_items(blobs), forgotten, {})
+    archive = read_archive(blobs, hub)
+    marks = forgotten_users(state)
+    forgotten = {
+        user: max(marks.get(user, -1), archive.forgotten.get(user, -1)) for user in {*marks, *archive.forgotten}
+    }
+    # What the archive knows to be forgotten it has left out itself, to the microsecond.
+    unknown = {user: until_us for user, until_us in marks.items() if until_us > archive.forgotten.get(user, -1)}
+    # Feedback last: of equally old ratings it counts.
+    ratings = combine([combine(accepted(blobs), forgotten), combine([archive.ratings], unknown)])
+    return Gathered(ratings, described_items(blobs), forgotten, archive.through)
 
 
 def accept(blobs: BlobStore, upload: Blob, run: str) -> Ratings:
@@ -57,12 +65,20 @@ def accept(blobs: BlobStore, upload: Blob, run: str) -> Ratings:
     called = name.rpartition("/")[2]
     ratings = read_ratings(upload.data, name=called)
     check_ratings(ratings, called)
-    check_scale(ratings, called, LOWEST_RATING, HIGHEST_RATING)
-    try:
-        blobs.create(accepted_blob(upload.info.name, run), encode_ratings(ratings))
-    except AlreadyExists:
-        log.info("upload %s was accepted before", name)
+    keep(blobs, name, ratings, run)
     return ratings
+
+
+def keep(blobs: BlobStore, name: str, ratings: Ratings, run: str) -> None:
+    """Store ratings so that every later training takes them in, in place of those kept under `name` before.
+
+    Doing it again is harmless. Raises BadInput if one lies outside the scale of the API.
+    """
+    check_scale(ratings, name, LOWEST_RATING, HIGHEST_RATING)
+    try:
+        blobs.create(f"{ACCEPTED}{name}/{run}.parquet", encode_ratings(ratings))
+    except AlreadyExists:
+        log.info("ratings %s were kept before", name)
 
 
 def accepted_blob(upload: str, run: str) -> str:

@@ -17,8 +17,9 @@ from models.recommend.ratings import Ratings
 from models.registry import Registry
 from models.runs import Runs
 from training.recommend.als import AlsModel, AlsOptions
-from training.recommend.gate import Rule
+from training.recommend.gate import Rule, Served
 from training.recommend.gather import Gathered, accept, accepted_blob, gather
+from training.recommend.items import ItemInfo
 from training.recommend.native import fit_native
 from training.recommend.promote import promote
 from training.recommend.ranking import rank, ranking_metrics, scorer_of
@@ -85,12 +86,32 @@ class Training:
             parameters = self.registry.manifest(live).parameters
             if parameters.get("engine") != "native":  # other engines scale them differently
                 return AlsOptions()
+            # A number that followed from the ratings follows from the new ones again.
+            left = {"regularization"} if parameters.get("regularization_by") == "rule" else set()
             return msgspec.convert(
-                {name: parameters[name] for name in AlsOptions.__struct_fields__ if name in parameters}, AlsOptions
+                {
+                    name: parameters[name]
+                    for name in AlsOptions.__struct_fields__
+                    if name in parameters and name not in left
+                },
+                AlsOptions,
             )
         except (BadInput, NotFound, msgspec.ValidationError) as error:
             log.warning("parameters of live version %s are not taken over: %s", live, error)
             return AlsOptions()
+
+    def live_items(self) -> dict[str, ItemInfo]:
+        """Titles and genres that the live version knows: they need not be uploaded with every file of ratings."""
+        live = self.registry.aliases().aliases.live
+        if live is None:
+            return {}
+        try:
+            known = Served.load(self.registry, live).bundle.catalogue
+        except (BadInput, NotFound) as error:
+            log.warning("titles of live version %s are not taken over: %s", live, error)
+            return {}
+        facts = zip(known.items, known.titles, known.genres, strict=True)
+        return {item: ItemInfo(title, tuple(genres)) for item, title, genres in facts if title or genres}
 
 
 class _Steps:
@@ -150,7 +171,7 @@ class _Steps:
         trained = Trained(
             model=model,
             train=parts.train,
-            items=gathered.items,
+            items={**training.live_items(), **gathered.items},
             metrics=metrics,
             split={"split": "random", "ratio": hold_out.ratio, "split_seed": hold_out.seed, "k": training.rule.k},
         )

@@ -1,0 +1,183 @@
+"""Which recommender answers whom: shares of the users by a stable hash, and how often each answered."""
+
+import hashlib
+import logging
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+
+from models.contracts.recommendations import Basis, VariantCount, VariantCounts
+from models.errors import BadInput, ConfigurationError, PenstockError, Superseded, TryLater
+from models.inference.recommender import Recommender
+from models.ports import Clock, Put, StateStore
+from models.recommend.profile import CONTAINER
+
+log = logging.getLogger(__name__)
+
+_PARTITION: Final = "variants"
+_COUNTS: Final = "counts"
+_INTERVAL_S: Final = 5.0
+_MAX_WEIGHT: Final = 1_000_000
+
+
+class LiveRecommender(Protocol):
+    """Gives the version that is live now."""
+
+    def current(self) -> Recommender | None:
+        """None while there is none; raises TryLater while that is not known."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One part of the setting: `weight` of all users get `model`."""
+
+    variant: str
+    model: str
+    weight: int
+
+
+def parse_shares(text: str, model: str) -> list[Share]:
+    """Shares of a setting like `a=recommender:90,b=recommender-b:10`; empty: all users get `model`.
+
+    Raises ConfigurationError for anything else.
+    """
+    if not text.strip():
+        return [Share("default", model, 1)]
+    shares = [_share(part.strip()) for part in text.split(",")]
+    if len({share.variant for share in shares}) < len(shares) or not sum(share.weight for share in shares):
+        raise ConfigurationError(
+            f"PENSTOCK_RECOMMENDER_VARIANTS: expected distinct names and a weight above 0: {text!r}"
+        )
+    return shares
+
+
+class Variants:
+    """The shares with the models that serve them, in the order of the setting. Safe to share between threads."""
+
+    def __init__(self, shares: Sequence[Share], models: Mapping[str, LiveRecommender]) -> None:
+        self.shares = tuple(shares)
+        self._models = dict(models)
+        self._total = sum(share.weight for share in shares)
+
+    def choose(self, user: str, asked: str | None = None) -> Share:
+        """The variant of a user, always the same one, or the one `asked` for. Raises BadInput if that is none."""
+        if asked is not None:
+            for share in self.shares:
+                if share.variant == asked:
+                    return share
+            known = ", ".join(share.variant for share in self.shares)
+            raise BadInput(f"variant: expected one of {known}, got {asked[:100]!r}")
+        if len(self.shares) == 1:
+            return self.shares[0]
+        # Of the name alone, so that every process and every later day gives the same answer.
+        digest = hashlib.blake2b(user.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        point = int.from_bytes(digest, "big") * self._total >> 64
+        for share in self.shares:
+            point -= share.weight
+            if point < 0:
+                return share
+        raise AssertionError("the point lies below the total")
+
+    def recommender(self, share: Share) -> Recommender:
+        """The live version of a variant. Raises TryLater while there is none."""
+        found = self._models[share.model].current()
+        if found is None:
+            raise TryLater(
+                f"no version of model {share.model!r} is live: train one (penstock train als --promote)",
+                retry_after_s=5.0,
+            )
+        return found
+
+    def share_of(self, share: Share) -> float:
+        """Of all users, 0 to 1."""
+        return share.weight / self._total
+
+
+class VariantCounter:
+    """Counts answers in memory and adds them to the state store every five seconds, whichever answer is due.
+
+    A process that is killed loses the counts since then. Safe to share between threads and processes.
+    """
+
+    def __init__(self, state: StateStore, clock: Clock) -> None:
+        self._state = state
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._pending: Counter[str] = Counter()
+        self._due = clock.now() + _INTERVAL_S
+
+    def count(self, share: Share, reason: Basis) -> None:
+        """One answer of a variant."""
+        with self._lock:
+            self._pending[f"{share.variant}/{reason}"] += 1
+            now = self._clock.now()
+            if self._due - _INTERVAL_S <= now < self._due:
+                return
+            self._due = now + _INTERVAL_S
+        self.flush()
+
+    def flush(self) -> None:
+        """Store what was counted; while that fails it is kept for the next time."""
+        with self._lock:
+            pending, self._pending = self._pending, Counter()
+        if not pending:
+            return
+        try:
+            self._add(pending)
+        except PenstockError as error:
+            log.warning("counts of variants are stored the next time: %s", error)
+            with self._lock:
+                self._pending.update(pending)
+
+    def totals(self, variants: Variants) -> VariantCounts:
+        """What all processes have stored, and this one counted, by variant and reason."""
+        self.flush()
+        document = self._state.get(CONTAINER, _PARTITION, _COUNTS)
+        stored = _decoder.decode(document.body).answers if document else {}
+        return VariantCounts(variants=[_totals(share, variants.share_of(share), stored) for share in variants.shares])
+
+    def _add(self, pending: Mapping[str, int]) -> None:
+        while True:
+            document = self._state.get(CONTAINER, _PARTITION, _COUNTS)
+            answers = Counter(_decoder.decode(document.body).answers if document else {})
+            answers.update(pending)
+            body = msgspec.json.encode(_Counts(answers=answers))
+            try:
+                self._state.transact(CONTAINER, _PARTITION, [Put(_COUNTS, body, document.etag if document else "")])
+            except Superseded:
+                continue
+            return
+
+
+class _Counts(msgspec.Struct, frozen=True):
+    """The document: answers by `<variant>/<reason>`."""
+
+    answers: dict[str, int] = {}
+
+
+_decoder: Final = msgspec.json.Decoder(_Counts)
+
+
+def _totals(share: Share, of_users: float, stored: Mapping[str, int]) -> VariantCount:
+    start = f"{share.variant}/"
+    answers = {key.removeprefix(start): number for key, number in sorted(stored.items()) if key.startswith(start)}
+    return VariantCount(variant=share.variant, model=share.model, share=of_users, answers=answers)
+
+
+def _share(text: str) -> Share:
+    variant, _, rest = text.partition("=")
+    model, _, weight = rest.rpartition(":")
+    sound = (
+        variant.isascii() and variant.replace("-", "").isalnum() and model and weight.isascii() and weight.isdigit()
+    )
+    if not sound or len(weight) > len(str(_MAX_WEIGHT)) or int(weight) > _MAX_WEIGHT:
+        raise ConfigurationError(
+            f"PENSTOCK_RECOMMENDER_VARIANTS: expected parts like a=recommender:90 (name=model:weight; letters, "
+            f"digits and '-' in the name, weight up to {_MAX_WEIGHT}), got {text!r}"
+        )
+    return Share(variant, model, int(weight))
