@@ -71,7 +71,7 @@ def wait_for_workers(web: int, wanted: int) -> None:
             with urllib.request.urlopen(f"http://127.0.0.1:{web}/json/", timeout=5) as answer:
                 if json.load(answer)["aliveworkers"] >= wanted:
                     return
-        except OSError:
+        except (OSError, ValueError):  # not up, or no JSON yet
             pass
         time.sleep(0.2)
     pytest.fail(f"the master has not seen {wanted} workers in two minutes")
