@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infra.cli import output, ratings_options, train_als
+from infra.cli import output, ratings_options, sweep_fm, train_als
 
 if TYPE_CHECKING:
     from training.recommend.sweep import Plan, Sweep
 
 app = typer.Typer(help="Search the options of a model with Optuna, on training data alone.", no_args_is_help=True)
+app.command("fm")(sweep_fm.fm)
 _SHOWN = 10
 
 

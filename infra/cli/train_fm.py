@@ -74,8 +74,9 @@ def fm(
         raise typer.BadParameter(str(error)) from error
     if seed + seeds > 2**31:
         raise typer.BadParameter(f"the last seed would be above {2**31 - 1}")
-    pair = _checked_pair(train, test, columns)
-    found = _run(pair, options, seeds, _features(users, items), device, quiet=as_json)
+    ratings, held_out = checked(train, test, columns)
+    assert held_out is not None, "a test file is given"
+    found = _run((ratings, held_out), options, seeds, _features(users, items), device, quiet=as_json)
     if report:
         report.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
     if as_json:
@@ -84,13 +85,17 @@ def fm(
         _print(found)
 
 
-def _checked_pair(train_path: Path, test_path: Path, columns: str | None) -> "tuple[Ratings, Ratings]":
+def checked(train_path: Path, test_path: Path | None, columns: str | None) -> "tuple[Ratings, Ratings | None]":
+    """Sound ratings of both files, of which the second has none of the first. Raises BadInput."""
     from training.recommend.checks import check_disjoint, check_ratings, check_union
     from training.recommend.readers import RatingColumns, read_ratings
 
     parsed = RatingColumns.parse(columns) if columns else None
-    train, test = (read_ratings(path, columns=parsed) for path in (train_path, test_path))
+    train = read_ratings(train_path, columns=parsed)
     check_ratings(train, train_path.name)
+    if test_path is None:
+        return train, None
+    test = read_ratings(test_path, columns=parsed)
     check_ratings(test, test_path.name)
     check_disjoint(train, test)
     whole = _WHOLE.get((train_path.name, test_path.name))

@@ -24,6 +24,7 @@ from training.recommend.fm.features import item_genres, user_features
 from training.recommend.fm.fit import FmFit, fit_fm
 from training.recommend.fm.model import FmOptions, sigmoid
 from training.recommend.fm.rows import validation_rows
+from training.recommend.fm.sweep import FmPlan, sweep_fm
 
 USERS, ITEMS = 120, 60
 SMALL = FmOptions(factors=8, members=2, learning_rate=0.02, batch=256, epochs=30, regularization=0.003)
@@ -215,6 +216,22 @@ def test_a_file_that_holds_no_features_of_users_is_refused(tmp_path: Path, text:
     (tmp_path / "who.csv").write_text(text)
     with pytest.raises(BadInput, match=r"who\.csv"):
         user_features(tmp_path / "who.csv")
+
+
+def test_a_sweep_goes_on_where_it_stopped_and_starts_with_the_defaults(tmp_path: Path) -> None:
+    train, plan, defaults = tastes()[0], FmPlan(members=1, n_folds=2), FmOptions()
+    first = sweep_fm(train, plan, study=tmp_path / "s.db", name="fm", trials=1)
+    told: list[int] = []
+    second = sweep_fm(train, plan, study=tmp_path / "s.db", name="fm", trials=3, progress=told.append)
+    assert first.trials[0].options == {
+        name: getattr(defaults, name) for name in ("factors", "regularization", "learning_rate")
+    }
+    assert second.trials[0] == first.trials[0]
+    assert told == [1, 2, 3]
+    assert second.best_score == min(trial.score for trial in second.trials if trial.score is not None)
+    assert second.best.members == 1
+    with pytest.raises(BadInput, match=r"study 'fm' in .* is about other ratings"):
+        sweep_fm(tastes(1)[0], plan, study=tmp_path / "s.db", name="fm", trials=4)
 
 
 def test_too_good_a_figure_on_the_movielens_pair_is_reported_as_a_leak() -> None:

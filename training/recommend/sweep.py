@@ -58,6 +58,20 @@ class Sweep:
     trials: list[Trial]
 
 
+class Searched(Protocol):
+    """A finished search, as plots need it."""
+
+    @property
+    def metric(self) -> str:
+        """What trials were compared by: "ndcg_at_k", of which more is better, or an error."""
+        ...
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials, in the order of their numbers."""
+        ...
+
+
 class Planned(Protocol):
     """What a study is about: a dataclass, whose fields must be the same when it is resumed."""
 

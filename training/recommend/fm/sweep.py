@@ -44,6 +44,7 @@ class FmPlan:
 class FmSweep:
     """A finished search."""
 
+    metric: str
     best: FmOptions
     best_score: float
     trials: list[Trial]
@@ -86,7 +87,7 @@ def sweep_fm(
     if not any(trial.score is not None for trial in found):
         raise BadInput(f"sweep: none of {len(found)} trials succeeded")
     best = opened.best_trial
-    return FmSweep(plan.options(best.params), best.value or 0.0, found)
+    return FmSweep(plan.metric, plan.options(best.params), best.value or 0.0, found)
 
 
 def _score(trial: "optuna.Trial", parts: list[Split], plan: FmPlan, device: str) -> float:
