@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 import typer
 
-from infra.cli import output
+from infra.cli import context, output
 
 if TYPE_CHECKING:
     from models.recommend.ratings import Ratings
     from training.recommend.fm.columns import Features
     from training.recommend.fm.experiment import FmReport
+    from training.recommend.fm.fit import FmFit
     from training.recommend.fm.model import FmOptions
 
 # The whole sets that MovieLens' pairs are parts of.
@@ -50,6 +51,13 @@ def fm(
     regularization: Annotated[float, typer.Option(help="Weight of the squared factors of active columns.")] = 0.01,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")] = "auto",
+    register: Annotated[
+        bool, typer.Option("--register", help="Store the fit that did best on its validation part as a version.")
+    ] = False,
+    promote: Annotated[
+        bool,
+        typer.Option("--promote", help="Register, and make the version live unless it is worse than the live one."),
+    ] = False,
     as_json: output.AsJson = False,
 ) -> None:
     """Fit a factorization machine on one file of ratings and measure it on another.
@@ -76,13 +84,20 @@ def fm(
         raise typer.BadParameter(f"the last seed would be above {2**31 - 1}")
     ratings, held_out = checked(train, test, columns)
     assert held_out is not None, "a test file is given"
-    found = _run((ratings, held_out), options, seeds, _features(users, items), device, quiet=as_json)
+    found, fits = _run((ratings, held_out), options, seeds, _features(users, items), device, quiet=as_json)
+    document = msgspec.to_builtins(found)
+    if register or promote:
+        document["registered"] = _registered(found, fits, (ratings, held_out), items, promote=promote)
     if report:
-        report.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+        report.write_bytes(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
     if as_json:
-        output.print_json(found)
+        output.print_json(document)
     else:
         _print(found)
+        if "registered" in document:
+            output.stdout.print(
+                "version {version}: {state} ({reason})".format(**document["registered"]), soft_wrap=True
+            )
 
 
 def checked(train_path: Path, test_path: Path | None, columns: str | None) -> "tuple[Ratings, Ratings | None]":
@@ -118,7 +133,7 @@ def _run(
     device: str,
     *,
     quiet: bool,
-) -> "FmReport":
+) -> "tuple[FmReport, list[FmFit]]":
     from models.errors import ConfigurationError
 
     try:
@@ -133,7 +148,7 @@ def _run(
             bar.update(task, description=f"seed {number + 1} of {seeds}, {stage}: epoch", completed=epoch)
 
         user_features, item_features = features
-        report, _ = run_fm(
+        return run_fm(
             *pair,
             options,
             seeds,
@@ -142,7 +157,39 @@ def _run(
             device=device,
             progress=progress,
         )
-    return report
+
+
+def _registered(
+    report: "FmReport",
+    fits: "list[FmFit]",
+    pair: "tuple[Ratings, Ratings]",
+    items: Path | None,
+    *,
+    promote: bool,
+) -> dict[str, str]:
+    """What became of the fit that did best on its own validation part: the test part must not choose among them."""
+    from infra.azure.blobs import AzureBlobs
+    from infra.clock import SystemClock
+    from models.registry import Registry
+    from training.recommend.fm.register import promote_fm, register_fm
+    from training.recommend.items import read_items
+
+    settings = context.load_settings()
+    registry = Registry(AzureBlobs(settings.data_storage.get_secret_value()), settings.fm)
+    best = min(range(len(fits)), key=lambda number: fits[number].validation["log_loss"])
+    manifest = register_fm(
+        registry,
+        fits[best],
+        pair[0],
+        SystemClock(),
+        measured=report.seeds[best].test,
+        items=read_items(items) if items else {},
+    )
+    if not promote:
+        reason = f"penstock models promote {manifest.version} --model {settings.fm}"
+        return {"version": manifest.version, "state": "not live yet", "reason": reason}
+    outcome = promote_fm(registry, manifest.version, *pair)
+    return {"version": manifest.version, "state": "live" if outcome.promoted else "refused", "reason": outcome.reason}
 
 
 def _print(report: "FmReport") -> None:
