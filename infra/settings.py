@@ -22,7 +22,7 @@ class Settings(BaseSettings):
     data_storage: SecretStr = Field(default=SecretStr("UseDevelopmentStorage=true"), validation_alias="DataStorage")
     state_path: Path = Path(".penstock/data/state.sqlite")
 
-    # The hub: what comes from the functions goes there over AMQP, the stream uses Kafka.
+    # The hub: devices, what simulates them, and functions send over AMQP; the stream and replays use Kafka.
     hub: str = "readings"
     ratings_hub: str = "ratings"
     """Where users' ratings pass through, beside `hub`. Empty: the stream worker reads none."""
@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     """Host of an Event Hubs namespace that is entered by identity, in place of the connection string."""
     kafka_bootstrap: str = "127.0.0.1:9092"
     kafka_connection: SecretStr | None = None
-    """Event Hubs connection string: SASL PLAIN over TLS. None: plain text, for the local hub."""
+    """The same for Kafka: SASL PLAIN over TLS. None: plain text, for the local hub."""
     consumer_group: str = "penstock-stream"
     group_session_s: float = Field(default=10.0, ge=3.0)
     """A stream worker silent for so long loses its partitions."""

@@ -138,16 +138,16 @@ def _run(home: Home, fleet: "Fleet") -> Summary:
 async def _feed(
     home: Home, fleet: "Fleet", faults: "list[Fault]", start_us: int, end_us: int
 ) -> "list[ReplayReport]":
-    """The past with its faults as fast as it goes, then a minute at a steady pace."""
+    """The past with its faults as fast as it goes, then a minute at a steady pace, over AMQP."""
     from infra.cli.context import open_results, settings_of
     from infra.cli.showcase import MINUTE_US, histories
-    from infra.feed.replay import run_replay
+    from infra.feed.replay import run_live, run_replay
 
     settings = settings_of(home)
     results = open_results(settings)
     past = await run_replay(settings, histories(fleet, start_us, end_us, faults), results)
     minute = histories(fleet, end_us, end_us + MINUTE_US)
-    now = await run_replay(settings, minute, results, speed=_LIVE_SPEED)
+    now = await run_live(settings, minute, results, speed=_LIVE_SPEED)
     return [past, now]
 
 

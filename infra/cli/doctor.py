@@ -13,7 +13,15 @@ from infra.local.runtime_ports import RuntimePorts
 
 _MIN_FREE_BYTES = 2_000_000_000
 _PACKAGES = (
-    *("aiokafka", "azure-functions", "azure-storage-blob", "azure-storage-queue", "croniter", "faust-streaming"),
+    *(
+        "aiokafka",
+        "azure-eventhub",
+        "azure-functions",
+        "azure-storage-blob",
+        "azure-storage-queue",
+        "croniter",
+        "faust-streaming",
+    ),
     *("kio", "msgspec", "numpy", "onnx", "pyarrow", "pydantic-settings", "rich", "scikit-learn", "skl2onnx"),
     *("starlette", "typer", "uvicorn"),
 )

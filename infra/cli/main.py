@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 
 import typer
 
-from infra.cli import alerts, demo, doctor, local, models, queues, runs, status, telemetry, train, up
+from infra.cli import alerts, demo, doctor, local, models, queues, ratings, runs, status, sweep, telemetry, train, up
 from infra.local.home import Home
 from models.errors import PenstockError
 
@@ -34,6 +34,8 @@ app.command("logs")(local.logs)
 app.add_typer(telemetry.app, name="telemetry")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(train.app, name="train")
+app.add_typer(ratings.app, name="ratings")
+app.add_typer(sweep.app, name="sweep")
 app.add_typer(models.app, name="models")
 app.add_typer(runs.app, name="runs")
 app.add_typer(queues.app, name="queues")

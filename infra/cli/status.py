@@ -41,6 +41,8 @@ def document(home: Home, state: RuntimeState, stream: dict[str, Any] | None) -> 
         "supervisor": state.supervisor,
         "started": state.started,
         "api": api(state),
+        "hub_page": hub_page(state),
+        "devices_connection": devices_connection(state),
         "ports": state.ports,
         "parts": state.parts,
         "stream": stream,
@@ -50,6 +52,16 @@ def document(home: Home, state: RuntimeState, stream: dict[str, Any] | None) -> 
 def api(state: RuntimeState) -> str:
     """Where the functions' HTTP API is."""
     return f"http://127.0.0.1:{state.ports['functions']}/api"
+
+
+def hub_page(state: RuntimeState) -> str:
+    """The hub's status page; `/health` and `/metrics` are beside it."""
+    return f"http://127.0.0.1:{state.ports['hub_web']}"
+
+
+def devices_connection(state: RuntimeState) -> str:
+    """What a device connects with over AMQP. The key in it is the emulator's, which is public."""
+    return state.environment["PENSTOCK_AMQP_CONNECTION"]
 
 
 def stream_status(port: int) -> dict[str, Any] | None:
@@ -81,7 +93,9 @@ def _doing(part: PartState) -> str:
 
 
 def _print(home: Home, state: RuntimeState, stream: dict[str, Any] | None) -> None:
-    output.stdout.print(f"{headline(state)} in {home.root}; API: {api(state)}", soft_wrap=True)
+    output.stdout.print(f"{headline(state)} in {home.root}", soft_wrap=True)
+    output.stdout.print(f"API: {api(state)}, hub: {hub_page(state)}", soft_wrap=True)
+    output.stdout.print(f"AMQP: {devices_connection(state)}", soft_wrap=True)
     now = time.time()
     rows = [
         (

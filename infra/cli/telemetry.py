@@ -41,9 +41,9 @@ def simulate(
     prefix: Annotated[str, typer.Option(help="Begin of the device names.")] = "sim",
     as_json: output.AsJson = False,
 ) -> None:
-    """Feed simulated devices in real time; print what was sent and which faults were injected."""
+    """Feed simulated devices in real time, over AMQP; print what was sent and which faults were injected."""
+    from infra.feed.device_sender import DeviceSender
     from infra.feed.live import LiveFeed
-    from infra.feed.sender import Sender
     from infra.simulation import Fault, Fleet, plan_faults
 
     settings = load_settings()
@@ -58,7 +58,7 @@ def simulate(
         )
 
     async def run() -> int:
-        async with Sender(settings) as sender:
+        async with DeviceSender(settings) as sender:
             feed = LiveFeed(fleet, sender, start_us=start_us - round(history * 1e6), faults=planned)
             with output.progress_bar(shown=not as_json) as bar:
                 task = bar.add_task("readings")
@@ -89,7 +89,7 @@ def replay(
     timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for the scores.")] = 600.0,
     as_json: output.AsJson = False,
 ) -> None:
-    """Send the readings of a file, in time order per device, then close their windows.
+    """Send the readings of a file over Kafka, in time order per device, then close their windows.
 
     Exit code 1 when something is missing or counted twice (with --wait), or the wait takes too long.
     """

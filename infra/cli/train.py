@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli import context, output
+from infra.cli import context, output, train_als
 from models.errors import BadInput
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Train models and register them.", no_args_is_help=True)
 
 _SHOWN = 20
+
+
+app.command("als")(train_als.als)
 
 
 @app.callback()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PortBase = Annotated[
     int | None,
-    typer.Option(envvar="PENSTOCK_PORT_BASE", help="Six ports in a row from here on, instead of the usual ones."),
+    typer.Option(envvar="PENSTOCK_PORT_BASE", help="Eight ports in a row from here on, instead of the usual ones."),
 ]
 
 
@@ -108,7 +108,7 @@ def _already_running(home: Home, state: RuntimeState, *, ok: bool, as_json: bool
 
 
 def _announce(home: Home, state: RuntimeState) -> None:
-    from infra.cli.status import api
+    from infra.cli.status import api, devices_connection, hub_page
 
     output.stdout.print(f"Penstock is up in {home.root} ({time.time() - state.started:.1f} s to start)")
     output.stdout.print(f"  API     {api(state)}")
@@ -116,5 +116,7 @@ def _announce(home: Home, state: RuntimeState) -> None:
         output.stdout.print(
             f"  key     functionKeys.default in {home.functions / 'keys.json'}, as header x-functions-key"
         )
-    output.stdout.print(f"  events  Kafka on 127.0.0.1:{state.ports['kafka']}, hub readings")
+    output.stdout.print(f"  hub     readings, {hub_page(state)}")
+    output.stdout.print(f"  AMQP    {devices_connection(state)}", soft_wrap=True)
+    output.stdout.print(f"  Kafka   127.0.0.1:{state.ports['kafka']}")
     output.stdout.print("  look    penstock status | logs | alerts list")

@@ -16,9 +16,9 @@ from infra.cli.alerts import iso
 from infra.cli.context import open_results, settings_of
 from infra.cli.launch import Launched, StartFailed
 from infra.cli.status import api, stream_status
+from infra.feed.device_sender import DeviceSender
 from infra.feed.live import LiveFeed
 from infra.feed.results import Results, ScoreCount
-from infra.feed.sender import Sender
 from infra.local.home import RuntimeState
 from infra.settings import Settings
 from infra.simulation import Fault, Fleet, plan_faults
@@ -87,7 +87,7 @@ class _Watch:
         """Send what the devices measure, through restarts of the hub."""
         while True:
             try:
-                async with Sender(self._settings) as sender:
+                async with DeviceSender(self._settings) as sender:
                     feed = LiveFeed(self._fleet, sender, start_us=self._sent_until_us)
                     fed_before = self._fed
                     while True:

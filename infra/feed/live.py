@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from infra.feed.events import MAX_READINGS_PER_EVENT, encode_event
-from infra.feed.replay import EventSender
+from infra.feed.replay import EventSender, Place
 from infra.simulation import Fault, Fleet
 
 _MAX_IN_FLIGHT = 2000
@@ -20,7 +20,7 @@ class LiveFeed:
         self.sent_until_us = start_us
         """Event time before which everything is sent."""
         self.readings = 0
-        self._in_flight: list[asyncio.Future[tuple[int, int]]] = []
+        self._in_flight: list[asyncio.Future[Place]] = []
 
     async def send_due(self, *, until_us: int | None = None) -> None:
         """Send all readings up to now, and before `until_us`: one event per device, more after a pause."""
@@ -46,7 +46,7 @@ class LiveFeed:
         self._in_flight.clear()
 
 
-def _stored(future: "asyncio.Future[tuple[int, int]]") -> bool:
+def _stored(future: "asyncio.Future[Place]") -> bool:
     """Whether the event is stored; raises what went wrong with it."""
     if not future.done():
         return False

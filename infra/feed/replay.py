@@ -25,6 +25,8 @@ from models.errors import PenstockError, TryLater
 from models.windowspec import WindowSpec
 
 T = TypeVar("T")
+Place = tuple[int, int] | None
+"""(partition, offset) of a stored event; None where the protocol does not say it, as AMQP."""
 _MAX_IN_FLIGHT = 500
 _POLL_S = 0.25
 
@@ -34,10 +36,10 @@ class NotAccounted(PenstockError):
 
 
 class EventSender(Protocol):
-    """What a replay sends through: `infra.feed.sender.Sender`, or a fake."""
+    """What readings are sent through: `Sender` over Kafka, `DeviceSender` over AMQP, or a fake."""
 
-    async def send(self, device: str, body: bytes) -> "asyncio.Future[tuple[int, int]]":
-        """Queue an event; the result is its (partition, offset)."""
+    async def send(self, device: str, body: bytes) -> "asyncio.Future[Place]":
+        """Queue an event; the future is done when the hub has stored it."""
         ...
 
 
@@ -103,7 +105,7 @@ async def send_histories(
     `speed` is event seconds per second; None: as fast as it goes. `advance` is told of every event's readings.
     """
     sent = Sent(devices={history.device for history in histories})
-    in_flight: list[asyncio.Future[tuple[int, int]]] = []
+    in_flight: list[asyncio.Future[Place]] = []
     begun, first_us = time.monotonic(), None
     for event in packed(histories, span_us=round(speed * 1e6) if speed else None):
         if speed:
@@ -133,13 +135,40 @@ async def run_replay(
 ) -> ReplayReport:
     """Send `histories` and their flushes; with `results` wait for what follows and count it (else zeros).
 
-    Raises TryLater when parts do not come back in time. It does not judge the counts: see `check`.
+    Over Kafka, since that protocol's answer says where an event lies, and resending is idempotent. Raises TryLater
+    when parts do not come back in time. It does not judge the counts: see `check`.
     """
     from infra.feed.sender import Sender
 
     begun = time.monotonic()
     async with Sender(settings) as sender:
         sent = await send_histories(sender, histories, speed=speed, advance=advance)
+    return await _report(results, sent, begun, timeout_s)
+
+
+async def run_live(
+    settings: Settings,
+    histories: Sequence[DeviceHistory],
+    results: Results,
+    *,
+    speed: float | None = None,
+    timeout_s: float = 600.0,
+) -> ReplayReport:
+    """As `run_replay`, over AMQP, as devices send. Nothing else may send meanwhile: all that the hub took counts."""
+    from infra.feed.device_sender import DeviceSender
+
+    begun = time.monotonic()
+    async with DeviceSender(settings) as sender:
+        before = await sender.ends()
+        sent = await send_histories(sender, histories, speed=speed)
+        after = await sender.ends()
+    for partition, end in after.items():
+        for offset in range(before[partition], end):
+            sent.note(partition, offset)
+    return await _report(results, sent, begun, timeout_s)
+
+
+async def _report(results: Results | None, sent: Sent, begun: float, timeout_s: float) -> ReplayReport:
     report = NOTHING
     if results is not None:
         deadline = time.monotonic() + timeout_s
@@ -149,8 +178,11 @@ async def run_replay(
     return msgspec.structs.replace(report, readings=sent.readings, seconds=seconds)
 
 
-async def _settle(in_flight: list["asyncio.Future[tuple[int, int]]"], sent: Sent) -> None:
-    for partition, offset in await asyncio.gather(*in_flight):
+async def _settle(in_flight: list["asyncio.Future[Place]"], sent: Sent) -> None:
+    for place in await asyncio.gather(*in_flight):
+        if place is None:
+            continue
+        partition, offset = place
         if offset < 0:
             raise TryLater(
                 "the hub stored an event without saying where; send again: readings stored twice count once"

@@ -10,6 +10,8 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from infra.feed.replay import Place
+from infra.local.eventhubs.amqp.placement import Placement
 from infra.settings import Settings
 from models.errors import TryLater
 
@@ -20,6 +22,9 @@ _STOP_S = 10.0
 
 class Sender:
     """An idempotent producer keyed by device: a device's events stay on one partition, in order, once each.
+
+    The partition is the one that Event Hubs gives the same key over AMQP, so a device that sends itself and is
+    replayed as well has all its events on one. Kafka answers with (partition, offset), which a replay accounts by.
 
     It goes on through a restart of the hub, retrying each event for `patience_s`; then TryLater is raised.
     Use as an async context manager.
@@ -39,6 +44,7 @@ class Sender:
             request_timeout_ms=round(patience_s * 1000),  # also how long aiokafka retries a batch
             retry_backoff_ms=100,
             metadata_max_age_ms=60_000,
+            partitioner=_partition,
             **_security(settings),
         )
 
@@ -61,7 +67,7 @@ class Sender:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._producer.stop(), _STOP_S)
 
-    async def send(self, device: str, body: bytes) -> "asyncio.Future[tuple[int, int]]":
+    async def send(self, device: str, body: bytes) -> "asyncio.Future[Place]":
         """Queue an event; the result is (partition, offset) once the hub has stored it.
 
         Waits while too many bytes are in flight. Event order per device is the order of these calls.
@@ -72,12 +78,16 @@ class Sender:
             raise TryLater(f"the hub at {self._bootstrap} does not take events: {error!r}") from error
         return asyncio.ensure_future(self._placed(stored))
 
-    async def _placed(self, stored: "asyncio.Future[Any]") -> tuple[int, int]:
+    async def _placed(self, stored: "asyncio.Future[Any]") -> Place:
         try:
             record = await stored
         except KafkaError as error:
             raise TryLater(f"the hub at {self._bootstrap} did not store an event: {error!r}") from error
         return record.partition, record.offset
+
+
+def _partition(key: bytes, partitions: list[int], available: list[int]) -> int:
+    return Placement().partition(key, len(partitions))
 
 
 def _security(settings: Settings) -> dict[str, Any]:

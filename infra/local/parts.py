@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from infra.local import azurite, probes
+from infra.local.eventhubs.config_file import KEY_VARIABLE
+from infra.local.eventhubs.namespace import EMULATOR_KEY, ROOT_KEY_NAME
 from infra.local.home import REPOSITORY, Home
 from infra.local.runtime_ports import HOST, RuntimePorts
 from infra.local.supervisor import Part
@@ -34,11 +36,20 @@ def endpoints(home: Home, ports: RuntimePorts) -> dict[str, str]:
         "AzureWebJobsStorage": storage,
         "PENSTOCK_HUB": HUB,
         "PENSTOCK_RATINGS_HUB": RATINGS_HUB,
+        "PENSTOCK_AMQP_CONNECTION": devices_connection(ports),
         "PENSTOCK_KAFKA_BOOTSTRAP": f"{HOST}:{ports.kafka}",
         "PENSTOCK_STATE_PATH": str(home.data / "state.sqlite"),
         "PENSTOCK_STREAM_DIR": str(home.run / "stream"),
         "PENSTOCK_STREAM_WEB_PORT": str(ports.stream_web),
     }
+
+
+def devices_connection(ports: RuntimePorts) -> str:
+    """Connection string for devices, of the form that the official emulator takes, with its public key."""
+    return (
+        f"Endpoint=sb://localhost:{ports.amqp};SharedAccessKeyName={ROOT_KEY_NAME};SharedAccessKey={EMULATOR_KEY};"
+        f"UseDevelopmentEmulator=true;EntityPath={HUB}"
+    )
 
 
 def parts(
@@ -55,7 +66,7 @@ def parts(
     """
     env = {**environment, **endpoints(home, ports), "PYTHONUNBUFFERED": "1"}
     azurite_ports = {"blob": ports.blob, "queue": ports.queue, "table": ports.table}
-    hub = ["-m", "infra.local.eventhubs", "serve", "--data", str(home.data / "hub")]
+    hub_ports = {"kafka": ports.kafka, "amqp": ports.amqp, "http": ports.hub_web}
     return [
         Part(
             name="azurite",
@@ -67,13 +78,16 @@ def parts(
         Part(
             name="hub",
             command=[
-                *(sys.executable, *hub, "--kafka-port", str(ports.kafka)),
-                *("--hub", f"{HUB}:{PARTITIONS}", "--hub", f"{RATINGS_HUB}:{PARTITIONS}"),
+                *(sys.executable, "-m", "infra.local.eventhubs", "serve"),
+                *("--data", str(home.data / "hub"), "--hub", f"{HUB}:{PARTITIONS}"),
+                *("--hub", f"{RATINGS_HUB}:{PARTITIONS}"),
+                *(text for name, port in hub_ports.items() for text in (f"--{name}-port", str(port))),
             ],
-            env=env,
-            ports={"kafka": ports.kafka},
+            # It listens on loopback and asks for no key; a real one has no business here.
+            env={**env, KEY_VARIABLE: EMULATOR_KEY},
+            ports=hub_ports,
             announces=True,
-            probe=probes.tcp(ports.kafka),
+            probe=probes.http(ports.hub_web, "/health"),
         ),
         _functions(home, ports, host, env),
         Part(

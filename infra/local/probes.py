@@ -20,20 +20,6 @@ class Health(StrEnum):
 Probe = Callable[[], Awaitable[Health]]
 
 
-def tcp(port: int, *, timeout_s: float = 2.0) -> Probe:
-    """OK when the port accepts a connection."""
-
-    async def probe() -> Health:
-        try:
-            _, writer = await asyncio.wait_for(asyncio.open_connection(HOST, port), timeout_s)
-        except (OSError, TimeoutError):
-            return Health.SILENT
-        writer.close()
-        return Health.OK
-
-    return probe
-
-
 def http(port: int, path: str = "/", *, any_status: bool = False, timeout_s: float = 5.0) -> Probe:
     """OK when `GET path` answers 200, or anything at all with `any_status`; DEGRADED on another status."""
 

@@ -11,7 +11,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimePorts:
-    """One port per endpoint; the defaults are those of `func`, Kafka, Azurite and Faust."""
+    """One port per endpoint; the defaults are those of `func`, Kafka, Azurite, Faust, and the Event Hubs emulator."""
 
     functions: int = 7071
     kafka: int = 9092
@@ -19,25 +19,24 @@ class RuntimePorts:
     queue: int = 10001
     table: int = 10002
     stream_web: int = 6066
+    amqp: int = 5672
+    hub_web: int = 5300
 
     @classmethod
     def from_base(cls, base: int) -> "RuntimePorts":
-        """Six ports in a row from `base` on. Raises ConfigurationError outside 1024..65530."""
-        if not 1024 <= base <= 65_530:
-            raise ConfigurationError(f"port base: expected 1024 to 65530, got {base}")
-        functions, kafka, blob, queue, table, stream_web = range(base, base + 6)
-        return cls(functions=functions, kafka=kafka, blob=blob, queue=queue, table=table, stream_web=stream_web)
+        """Eight ports in a row from `base` on. Raises ConfigurationError outside 1024..65528."""
+        if not 1024 <= base <= 65_528:
+            raise ConfigurationError(f"port base: expected 1024 to 65528, got {base}")
+        return cls(**{name: base + number for number, name in enumerate(cls.__dataclass_fields__)})
 
     @classmethod
     def free(cls) -> "RuntimePorts":
-        """Six ports that nothing listens on at this moment."""
+        """Ports that nothing listens on at this moment."""
         with contextlib.ExitStack() as stack:
-            sockets = [stack.enter_context(socket.socket()) for _ in range(6)]
-            for each in sockets:
+            sockets = {name: stack.enter_context(socket.socket()) for name in cls.__dataclass_fields__}
+            for each in sockets.values():
                 each.bind((HOST, 0))
-            return cls(
-                **dict(zip(cls.__dataclass_fields__, (each.getsockname()[1] for each in sockets), strict=True))
-            )
+            return cls(**{name: each.getsockname()[1] for name, each in sockets.items()})
 
     def named(self) -> dict[str, int]:
         """Port by name."""
@@ -53,7 +52,7 @@ class RuntimePorts:
         if taken:
             which = ", ".join(f"{port} ({name})" for name, port in taken.items())
             raise ConfigurationError(
-                f"port {which} is in use by another program; stop that one, or start on six other ports in a row: "
+                f"port {which} is in use by another program; stop that one, or start on eight other ports in a row: "
                 "penstock up --port-base 17071"
             )
 

@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import azure.functions as func
 
+from functions.pipeline import pipeline
 from functions.recommendations import recommendations
 from functions.telemetry import telemetry
 
 if TYPE_CHECKING:
     from functions.recommend.services import RecommendServices
+    from functions.runs.services import RunServices
     from functions.services import Services
 
 # App settings rather than `%NAME%` in the trigger: the host refuses a function whose `%NAME%` is not set.
 _SWEEP_SCHEDULE: Final = os.environ.get("PENSTOCK_SWEEP_SCHEDULE", "*/10 * * * * *")
 _LEARN_SCHEDULE: Final = os.environ.get("PENSTOCK_LEARN_SCHEDULE", "5/10 * * * * *")
+_RUNS_SCHEDULE: Final = os.environ.get("PENSTOCK_RUNS_SCHEDULE", "7/10 * * * * *")
+_RETRAIN_SCHEDULE: Final = os.environ.get("PENSTOCK_RETRAIN_SCHEDULE", "0 0 3 * * *")
 
 
 T = TypeVar("T")
@@ -100,9 +104,18 @@ def build_recommend() -> "RecommendServices":
     return build_recommend(services())
 
 
+def build_runs() -> "RunServices":
+    """What the functions of runs need, on the clients of `services`. Raises ConfigurationError."""
+    from infra.wiring.runs import build_runs
+
+    return build_runs(services(), recommend_services)
+
+
 services: Final = _Once(build)
 recommend_services: Final = _Once(build_recommend)
+run_services: Final = _Once(build_runs)
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 app.register_functions(telemetry(services, sweep_schedule=_SWEEP_SCHEDULE, learn_schedule=_LEARN_SCHEDULE))
 app.register_functions(recommendations(recommend_services))
+app.register_functions(pipeline(run_services, sweep_schedule=_RUNS_SCHEDULE, retrain_schedule=_RETRAIN_SCHEDULE))

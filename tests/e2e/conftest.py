@@ -26,12 +26,19 @@ class Penstock:
 
     home: Path
     port_base: int
+    settings: dict[str, str] = field(default_factory=dict)
+    """Environment variables beside those that say where it is."""
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "infra.cli.main", *arguments],
-            env={**os.environ, "PENSTOCK_HOME": str(self.home), "PENSTOCK_PORT_BASE": str(self.port_base)},
+            env={
+                **os.environ,
+                **self.settings,
+                "PENSTOCK_HOME": str(self.home),
+                "PENSTOCK_PORT_BASE": str(self.port_base),
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -88,7 +95,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def _free_base() -> int:
+def free_base() -> int:
     while True:
         base = random.randrange(20_000, 32_000)
         if not RuntimePorts.from_base(base).taken():
@@ -101,7 +108,7 @@ def make_penstock(tmp_path: Path) -> Iterator[Callable[[str], Penstock]]:
     with contextlib.ExitStack() as stack:
 
         def make(name: str) -> Penstock:
-            made = Penstock(tmp_path / name, _free_base())
+            made = Penstock(tmp_path / name, free_base())
             stack.callback(made.end)
             return made
 

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+import urllib.request
 from typing import Any
 
 import pytest
@@ -24,7 +25,11 @@ def test_a_runtime_starts_heals_and_stops_without_leaving_a_process(penstock: Pe
     parts = {part["name"]: part for part in status["parts"]}
     assert list(parts) == ["azurite", "hub", "functions", "stream", "trainer"]
     assert {part["state"] for part in parts.values()} == {"ready"}
-    assert parts["hub"]["ports"] == {"kafka": penstock.port_base + 1}
+    base = penstock.port_base
+    assert parts["hub"]["ports"] == {"kafka": base + 1, "amqp": base + 6, "http": base + 7}
+    assert f"Endpoint=sb://localhost:{base + 6};" in status["devices_connection"]
+    with urllib.request.urlopen(f"{status['hub_page']}/health", timeout=5) as answer:
+        assert json.load(answer)["status"] == "healthy"
     assert "already running" in penstock.run("up", "--detach")
     assert "already running" in _refusal(penstock, "up")
 

@@ -5,11 +5,8 @@ import numpy as np
 from models.recommend.ratings import Ratings
 
 
-def ratings(users: int = 60, items: int = 40, each: int = 15, *, seed: int = 0, shuffled: bool = False) -> Ratings:
-    """`each` ratings by every user: even users like even items, odd ones odd items, with a few strays.
-
-    `shuffled` gives every item a random owner of its ratings, so that there is nothing to learn.
-    """
+def ratings(users: int = 60, items: int = 40, each: int = 15, *, seed: int = 0) -> Ratings:
+    """`each` ratings by every user: even users like even items, odd ones odd items, with a few strays."""
     dice = np.random.default_rng(seed)
     user, item, value = [], [], []
     for one in range(users):
@@ -20,9 +17,6 @@ def ratings(users: int = 60, items: int = 40, each: int = 15, *, seed: int = 0, 
             user.append(str(one + 1))
             item.append(str(place + 1))
             value.append(5.0 if place % 2 == one % 2 else 2.0)
-    if shuffled:
-        pairs = {(u, i): v for u, i, v in zip(user, dice.permutation(item).tolist(), value, strict=True)}
-        user, item, value = [u for u, _ in pairs], [i for _, i in pairs], list(pairs.values())
     return Ratings.of(user, item, value, 1_600_000_000 + np.arange(len(user)))
 
 

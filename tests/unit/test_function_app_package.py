@@ -21,6 +21,7 @@ FUNCTIONS = {
     "score_batch", "sweep_telemetry", "request_models", "alerts", "devices", "health",
     "recommend_user", "forget_user", "similar_items", "popular_items", "variant_counts",
     "recommend_ratings", "rate_item", "predict_likes",
+    "receive_ratings", "receive_users", "recommend_shard", "sweep_runs", "retrain", "runs", "run",
 }  # fmt: skip
 
 LIST_FUNCTIONS = """
@@ -120,6 +121,7 @@ sys.path = [each for each in sys.path if each != {root!r}]
 import infra.wiring.functions as wiring
 services = wiring.build()
 wiring.build_recommend()
+wiring.build_runs()
 import functions.learning, functions.queries
 ours = [m for name, m in sys.modules.items() if name.split(".")[0] in {packages!r} and getattr(m, "__file__", None)]
 print(json.dumps({{"files": [m.__file__ for m in ours], "modules": sorted(sys.modules)}}))

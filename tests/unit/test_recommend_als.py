@@ -31,6 +31,7 @@ def test_a_user_vector_solves_the_normal_equations_for_the_final_item_vectors(op
     for user in range(len(ratings.users)):
         rows = ratings.user == user
         chosen, value = model.item_factors[ratings.item[rows]].astype(float), ratings.value[rows]
+        assert options.regularization is not None
         if options.objective == "explicit":
             gram, ridge, weight, target = 0.0, rows.sum() * options.regularization, np.ones(len(value)), value
         else:
@@ -68,6 +69,16 @@ def test_explicit_factors_recover_ratings_of_low_rank() -> None:
     model = fit_native(ratings, AlsOptions(objective="explicit", factors=2, regularization=1e-4, iterations=30))
     unseen = np.argwhere(~np.isin(np.arange(truth.size).reshape(truth.shape), user * 30 + item)).astype(np.int32)
     assert np.abs(model.predict(unseen[:, 0], unseen[:, 1]) - truth[unseen[:, 0], unseen[:, 1]]).max() < 0.1
+
+
+def test_regularization_that_is_not_given_grows_with_the_ratings_and_is_reported() -> None:
+    small, large = (fit_native(some_ratings(users=n), AlsOptions(factors=2)) for n in (10, 90))
+    # 1.9 (sqrt(8) + sqrt(4)) if every pair had a rating with a chance of .4, as here.
+    assert small.options.regularization == pytest.approx(1.9 * (8**0.5 + 4**0.5), rel=0.1)
+    assert (large.options.regularization or 0) > (small.options.regularization or 0)
+    assert small.parameters()["regularization_by"] == "rule"
+    given = fit_native(some_ratings(), AlsOptions(factors=2, regularization=3))
+    assert (given.options.regularization, given.parameters()["regularization_by"]) == (3, "choice")
 
 
 def test_progress_counts_iterations() -> None:

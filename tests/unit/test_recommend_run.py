@@ -1,13 +1,18 @@
 """A run of training from an upload to a live version, or to the reason why there is none."""
 
+import itertools
+
 import msgspec
 import numpy as np
 import pytest
 
 from functions.runs.intake import upload_run
+from models.contracts.feedback import FeedbackEvent, ForgetEvent, RatingsEvent
 from models.contracts.runs import RunKind, Stage
 from models.errors import TryLater
+from models.names import feedback_blob
 from models.ports import Put
+from models.recommend.feedback import Feedback, encode_feedback
 from models.recommend.profile import (
     CONTAINER,
     TOMBSTONES,
@@ -170,7 +175,8 @@ def test_a_version_that_is_worse_on_the_same_ratings_is_refused_and_its_historie
 
 
 def test_what_does_not_beat_popularity_is_refused_even_as_the_first(shop: Workshop) -> None:
-    id = shop.done(tastes.csv(tastes.ratings(users=30, each=10, shuffled=True)))
+    users, items = zip(*itertools.product(map(str, range(20)), map(str, range(14))), strict=True)
+    id = shop.done(tastes.csv(Ratings.of(users, items, [5.0] * len(users))))  # everybody rates everything
     assert shop.stages(id)[-1] == Stage.REFUSED
     assert "popularity" in shop.runs.get(id).reason
     assert shop.live is None
@@ -237,6 +243,26 @@ def test_a_run_by_schedule_trains_on_what_was_accepted_before(shop: Workshop) ->
     assert shop.runs.get(id).stage == Stage.PROMOTED
     # The parameters of the live version are taken over.
     assert shop.fits == [AlsOptions(), OPTIONS]
+
+
+def test_feedback_is_taken_in_and_the_record_says_how_far(shop: Workshop) -> None:
+    now_us = int(shop.clock.time * 1e6)
+    events: list[tuple[int, RatingsEvent]] = [
+        (7, FeedbackEvent(user="1", item="new", rating=5.0, time_us=now_us, key="k1")),
+        (8, FeedbackEvent(user="1", item="1", rating=1.0, time_us=now_us, key="k2")),
+        (9, ForgetEvent(user="2", time_us=now_us)),
+        (10, FeedbackEvent(user="2", item="again", rating=5.0, time_us=now_us + 1, key="k3")),
+    ]
+    data = encode_feedback(Feedback.of(events))
+    shop.blobs.create(feedback_blob("ratings", 3, 7), data, metadata={"through": "10"})
+    found = tastes.ratings()
+    id = shop.done(tastes.csv(found))
+    run = shop.runs.get(id)
+    assert run.stage == Stage.PROMOTED
+    assert run.feedback == {"3": 10}
+    assert f"of {len(found) + 1 - 17 + 1} ratings" in run.stages[2].detail
+    assert shop.profile("1").ratings["1"].rating == 1.0
+    assert set(shop.profile("2").ratings) == {"again"}
 
 
 def test_a_deleted_user_is_in_no_later_training_and_gets_no_profile(shop: Workshop) -> None:

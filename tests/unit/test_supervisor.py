@@ -17,7 +17,7 @@ import pytest
 from infra.local import probes, runtime
 from infra.local.home import Home, PartState, RuntimeState
 from infra.local.logfile import LogFile, tail
-from infra.local.parts import FunctionsHost
+from infra.local.parts import FunctionsHost, parts
 from infra.local.probes import Health
 from infra.local.runtime_ports import RuntimePorts
 from infra.local.supervisor import Part, PartFailed, Supervisor, Timing, restart_pause
@@ -229,10 +229,9 @@ async def test_probes_tell_well_from_degraded_from_silent() -> None:
         status[0] = b"503 Service Unavailable"
         assert await ask() == Health.DEGRADED
         assert await probes.http(port, any_status=True)() == Health.OK
-        assert await probes.tcp(port)() == Health.OK
-        assert await probes.every(probes.tcp(port), ask)() == Health.DEGRADED
+        assert await probes.every(probes.http(port, any_status=True), ask)() == Health.DEGRADED
     assert await ask() == Health.SILENT
-    assert await probes.every(ask, probes.tcp(port))() == Health.SILENT
+    assert await probes.every(ask, ask)() == Health.SILENT
 
 
 def test_logs_rotate_by_size_and_keep_the_newest(tmp_path: Path) -> None:
@@ -325,6 +324,31 @@ def test_state_is_read_back_and_wiping_leaves_strangers_alone(tmp_path: Path) ->
     (tmp_path / "mine.txt").write_text("precious")
     home.wipe()
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_port_base_gives_every_endpoint_a_port_of_its_own() -> None:
+    ports = RuntimePorts.from_base(17071).named()
+    assert sorted(ports.values()) == list(range(17071, 17071 + len(ports)))
+    assert (ports["functions"], ports["kafka"]) == (17071, 17072)
+    with pytest.raises(ConfigurationError, match="1024 to 65528"):
+        RuntimePorts.from_base(65_529)
+
+
+def test_devices_are_given_the_emulators_key_and_never_a_real_one(tmp_path: Path) -> None:
+    ports = RuntimePorts.free()
+    made = parts(
+        Home(tmp_path),
+        ports,
+        host=FunctionsHost.EMBEDDED,
+        environment={"EVENTHUBS_SHARED_ACCESS_KEY": "real"},
+        azurite_command=["azurite"],
+    )
+    [hub] = [part for part in made if part.name == "hub"]
+    assert hub.env["PENSTOCK_AMQP_CONNECTION"] == (
+        f"Endpoint=sb://localhost:{ports.amqp};SharedAccessKeyName=RootManageSharedAccessKey;"
+        "SharedAccessKey=SAS_KEY_VALUE;UseDevelopmentEmulator=true;EntityPath=readings"
+    )
+    assert hub.env["EVENTHUBS_SHARED_ACCESS_KEY"] == "SAS_KEY_VALUE"
 
 
 def test_a_taken_port_is_named_with_the_remedy() -> None:

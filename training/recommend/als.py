@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.recommend.ratings import Float32
+from models.recommend.ratings import Float32, Ratings
 
 Engine = Literal["native", "spark"]
 Objective = Literal["implicit", "explicit"]
@@ -39,8 +39,9 @@ class AlsOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     objective: Objective = "implicit"
     factors: int = 100
-    regularization: float = 20.0
-    alpha: float = 2.0
+    regularization: float | None = None
+    """None: suited to the ratings, as `suited` does."""
+    alpha: float = 3.0
     """How much more a rated pair counts than one without a rating; not used by the explicit objective."""
     confidence: Confidence = "ones"
     """Whether a rated pair's weight grows with the rating, or is the same for all."""
@@ -53,19 +54,46 @@ class AlsOptions(msgspec.Struct, frozen=True, kw_only=True):
         if not 1 <= self.iterations <= 1000:
             raise ValueError(f"iterations: expected 1..1000, got {self.iterations}")
         for name in ("regularization", "alpha"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"{name}: expected a number above 0, got {value}")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed: expected 0..{2**31 - 1}, got {self.seed}")
 
 
-# By engine and objective: chosen by cross-validation inside training data, as docs/recommendations.md describes.
+# The implicit ones: chosen by cross-validation inside training data, as docs/recommendations.md describes. The
+# explicit ones are the benchmark's, so that errors can be compared with its table; `penstock sweep` finds better.
 _DEFAULTS: Final[dict[tuple[Engine, Objective], AlsOptions]] = {
     ("native", "implicit"): AlsOptions(),
-    ("native", "explicit"): AlsOptions(objective="explicit", factors=10, regularization=0.1, iterations=20),
-    ("spark", "implicit"): AlsOptions(factors=32, regularization=0.2),
-    ("spark", "explicit"): AlsOptions(objective="explicit", factors=10, regularization=0.1, iterations=20),
+    ("native", "explicit"): AlsOptions(objective="explicit", factors=10, regularization=0.05, iterations=20),
+    ("spark", "implicit"): AlsOptions(factors=32, regularization=0.2, alpha=2.0),
+    ("spark", "explicit"): AlsOptions(objective="explicit", factors=10, regularization=0.05, iterations=20),
 }
+
+
+_NOISES: Final = 1.9
+
+
+def suited(options: AlsOptions, train: Ratings) -> AlsOptions:
+    """`options` for the native implicit fit of `train`: with the regularization that suits them, if none is given.
+
+    Regularization on both factors shrinks every singular value of the matrix of preferences by a constant (Srebro,
+    Rennie & Jaakkola, "Maximum-Margin Matrix Factorization", 2004). It should take away those that noise alone has:
+    up to sqrt(ratings / users) + sqrt(ratings / items) for a random matrix of ones (Latala, 2005). The multiple of
+    that, 1.9, comes from cross-validation, with the other defaults; it holds from hundreds of ratings to millions,
+    where a fixed number makes small models as flat as popularity.
+    """
+    if options.regularization is not None:
+        return options
+    if options.objective == "explicit":
+        raise ValueError("the explicit objective needs a regularization: there is no rule for it, only a default")
+    return msgspec.structs.replace(options, regularization=round(_NOISES * noise(train), 3))
+
+
+def noise(train: Ratings) -> float:
+    """About the largest singular value of a matrix with as many ones as `train` has, at random places."""
+    users, items = len(np.unique(train.user)), len(np.unique(train.item))
+    return float(np.sqrt(len(train) / users) + np.sqrt(len(train) / items))
 
 
 def default_options(engine: Engine, objective: Objective = "implicit") -> AlsOptions:
@@ -84,7 +112,10 @@ class AlsModel:
     user_factors: Float32
     item_factors: Float32
     options: AlsOptions
+    """Its regularization is the number that was used."""
     engine: Engine
+    suited: bool = False
+    """Whether that number was found by `suited`, so that other ratings would give another."""
 
     def predict(self, user: npt.NDArray[np.int32], item: npt.NDArray[np.int32]) -> Float32:
         """Scores of n (user, item) places: float32, (n,). Ratings, if the objective is explicit."""
@@ -93,4 +124,5 @@ class AlsModel:
 
     def parameters(self) -> dict[str, int | float | str]:
         """Engine and options under plain names, as a manifest holds them."""
-        return {"engine": self.engine, **msgspec.structs.asdict(self.options)}
+        chosen_by = "rule" if self.suited else "choice"
+        return {"engine": self.engine, **msgspec.structs.asdict(self.options), "regularization_by": chosen_by}

@@ -19,6 +19,7 @@ from models.errors import AlreadyExists, BadInput
 from models.ports import Blob, BlobStore, StateStore
 from models.recommend.profile import CONTAINER, TOMBSTONES, Tombstone
 from models.recommend.ratings import Int64, Ratings
+from training.recommend.archive import read_archive
 from training.recommend.checks import check_ratings, check_scale
 from training.recommend.items import ItemInfo, parse_items_csv, parse_movies_dat
 from training.recommend.readers import read_ratings
@@ -43,9 +44,16 @@ class Gathered:
 
 def gather(blobs: BlobStore, state: StateStore, hub: str) -> Gathered:
     """What a model of the feedback of `hub` is trained on, as it is stored now."""
-    forgotten = forgotten_users(state)
-    ratings = combine(accepted(blobs), forgotten)
-    return Gathered(ratings, described_items(blobs), forgotten, {})
+    archive = read_archive(blobs, hub)
+    marks = forgotten_users(state)
+    forgotten = {
+        user: max(marks.get(user, -1), archive.forgotten.get(user, -1)) for user in {*marks, *archive.forgotten}
+    }
+    # What the archive knows to be forgotten it has left out itself, to the microsecond.
+    unknown = {user: until_us for user, until_us in marks.items() if until_us > archive.forgotten.get(user, -1)}
+    # Feedback last: of equally old ratings it counts.
+    ratings = combine([combine(accepted(blobs), forgotten), combine([archive.ratings], unknown)])
+    return Gathered(ratings, described_items(blobs), forgotten, archive.through)
 
 
 def accept(blobs: BlobStore, upload: Blob, run: str) -> Ratings:

@@ -1,15 +1,16 @@
 """ALS on one machine: the implicit objective by the `implicit` library, the explicit one in NumPy. Needs no Java."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from models.errors import BadInput, ConfigurationError
 from models.recommend.ratings import Float32, Ratings
-from training.recommend.als import AlsModel, AlsOptions
+from training.recommend.als import AlsModel, AlsOptions, suited
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -20,28 +21,40 @@ Progress = Callable[[int], None]
 def fit_native(
     train: Ratings, options: AlsOptions, *, threads: int = 0, progress: Progress = lambda _: None
 ) -> AlsModel:
-    """Factors fitted on `train`; `progress` is called with the number of iterations done, after each.
+    """Factors fitted on `train`, with options as `suited` gives them. `progress` is called after each iteration, with
+    how many are done.
 
     User vectors are the exact solution for the final item vectors: folding a user's training ratings in gives the
     stored vector again. Equal input and options give equal factors on one machine, whatever `threads` is (0: one per
     core). Raises BadInput if there is nothing to fit, a (user, item) pair comes twice, a rating cannot be used as a
     confidence, or the factors are not finite; ConfigurationError if the `recommend` extra is not installed.
     """
+    matrix = _matrix(train, options)
+    found = suited(options, train)
+    fit = _implicit if options.objective == "implicit" else _explicit
+    with one_blas_thread():
+        users, items = fit(matrix, found, threads or os.cpu_count() or 1, progress)
+    if not (np.isfinite(users).all() and np.isfinite(items).all()):
+        raise BadInput(f"training gave factors that are not finite, with {found}: use a larger regularization")
+    return AlsModel(users, items, found, "native", suited=found is not options)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """BLAS without threads of its own: below the threads over users and items they slow a fit down tenfold.
+
+    The limit is the process's. Fits in several threads at once must all run inside one limit, or the first that ends
+    lifts it for the others. Raises ConfigurationError if the `recommend` extra is not installed.
+    """
     try:
-        import implicit.cpu.als  # noqa: F401  # loads its BLAS, which the limit below must find
+        import implicit.cpu.als  # noqa: F401  # loads a BLAS, which the limit must find
         from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise ConfigurationError(
             f"{error}; install what training needs: pip install 'penstock[recommend]'"
         ) from error
-    matrix = _matrix(train, options)
-    fit = _implicit if options.objective == "implicit" else _explicit
-    # A pool of threads inside BLAS, below the threads over users and items, slows a fit down tenfold.
     with threadpool_limits(1, "blas"):
-        users, items = fit(matrix, options, threads or os.cpu_count() or 1, progress)
-    if not (np.isfinite(users).all() and np.isfinite(items).all()):
-        raise BadInput(f"training gave factors that are not finite, with {options}: use a larger regularization")
-    return AlsModel(users, items, options, "native")
+        yield
 
 
 def _matrix(train: Ratings, options: AlsOptions) -> "csr_array":
@@ -84,6 +97,7 @@ def _implicit(matrix: "csr_array", options: AlsOptions, threads: int, progress: 
 def _explicit(matrix: "csr_array", options: AlsOptions, threads: int, progress: Progress) -> tuple[Float32, Float32]:
     """Regularisation grows with the number of ratings, as in the paper (its equation 3) and in Spark."""
     by_user, by_item = matrix, matrix.T.tocsr()
+    assert options.regularization is not None
     rng = np.random.default_rng(options.seed)
     items = rng.random((matrix.shape[1], options.factors), dtype=np.float32)
     items /= np.linalg.norm(items, axis=1, keepdims=True)

@@ -41,6 +41,12 @@ def popularity(train: Ratings) -> Scorer:
     return lambda users: np.broadcast_to(counts, (len(users), len(counts)))
 
 
+def check_k(k: int, ratings: Ratings) -> None:
+    """Raises BadInput unless k is 1..number of items."""
+    if not 1 <= k <= len(ratings.items):
+        raise BadInput(f"k: expected 1..{len(ratings.items)}, the number of items, got {k}")
+
+
 def rank(scores: Scorer, split: Split, k: int) -> Ranking:
     """Top-k lists of every user with ratings in both parts.
 
@@ -49,8 +55,7 @@ def rank(scores: Scorer, split: Split, k: int) -> Ranking:
     """
     train, test = split.train, split.test
     n_users, n_items = len(train.users), len(train.items)
-    if not 1 <= k <= n_items:
-        raise BadInput(f"k: expected 1..{n_items}, the number of items, got {k}")
+    check_k(k, train)
     users = np.flatnonzero(np.bincount(train.user, minlength=n_users) * np.bincount(test.user, minlength=n_users))
     if not len(users):
         raise BadInput("evaluation: expected users with ratings in the training and the test part, there are none")
@@ -67,20 +72,27 @@ def rank(scores: Scorer, split: Split, k: int) -> Ranking:
     return Ranking(users, np.concatenate(blocks))
 
 
-def ranking_metrics(ranking: Ranking, split: Split) -> dict[str, float]:
-    """All metrics of ranked lists, by name; every test rating counts as relevant, whatever its value."""
-    train, test = split.train, split.test
-    row = np.full(len(train.users), -1, dtype=np.int64)
+def hit_metrics(ranking: Ranking, split: Split) -> dict[str, float]:
+    """How well lists foresee the test part; every test rating counts as relevant, whatever its value."""
+    test = split.test
+    row = np.full(len(test.users), -1, dtype=np.int64)
     row[ranking.users] = np.arange(len(ranking.users))
     counted = row[test.user] >= 0
     hits, relevant = metrics.hits_in(ranking.lists, row[test.user[counted]], test.item[counted])
-    count = np.bincount(train.item, minlength=len(train.items))
     return {
         "map": metrics.mean_average_precision(hits, relevant),
         "map_at_k": metrics.map_at_k(hits, relevant),
         "ndcg_at_k": metrics.ndcg_at_k(hits, relevant),
         "precision_at_k": metrics.precision_at_k(hits),
         "recall_at_k": metrics.recall_at_k(hits, relevant),
+    }
+
+
+def ranking_metrics(ranking: Ranking, split: Split) -> dict[str, float]:
+    """All metrics of ranked lists, by name: those of `hit_metrics`, and what is in the lists."""
+    train = split.train
+    count = np.bincount(train.item, minlength=len(train.items))
+    return hit_metrics(ranking, split) | {
         "coverage": metrics.coverage(ranking.lists, int((count > 0).sum())),
         "novelty": metrics.novelty(ranking.lists, count),
         "diversity": metrics.diversity(_sample(ranking.lists), cosine_by_users(train)),

@@ -85,8 +85,15 @@ class Training:
             parameters = self.registry.manifest(live).parameters
             if parameters.get("engine") != "native":  # other engines scale them differently
                 return AlsOptions()
+            # A number that followed from the ratings follows from the new ones again.
+            left = {"regularization"} if parameters.get("regularization_by") == "rule" else set()
             return msgspec.convert(
-                {name: parameters[name] for name in AlsOptions.__struct_fields__ if name in parameters}, AlsOptions
+                {
+                    name: parameters[name]
+                    for name in AlsOptions.__struct_fields__
+                    if name in parameters and name not in left
+                },
+                AlsOptions,
             )
         except (BadInput, NotFound, msgspec.ValidationError) as error:
             log.warning("parameters of live version %s are not taken over: %s", live, error)

@@ -20,6 +20,7 @@ import numpy as np
 from models.errors import BadInput, Superseded
 from models.inference.foldin import FoldIn
 from models.ports import Document, Put, Remove, StateStore
+from models.recommend.history import apply_events
 from models.recommend.profile import (
     CONTAINER,
     MAX_REPLACED,
@@ -155,13 +156,7 @@ def _forget_again(state: StateStore, users: Sequence[str], before: Mapping[str, 
     now = forgotten_users(state)
     for user in users:
         if user in now and now[user] != before.get(user):
-            until_us = now[user]
-
-            def forget(profile: Profile, until_us: int = until_us) -> Profile:
-                kept = {item: rated for item, rated in profile.ratings.items() if rated.time_us > until_us}
-                return profile if kept == profile.ratings else Profile(ratings=kept)
-
-            _change(state, user, forget)
+            apply_events(state, user, [])  # takes away what the mark covers
     return now
 
 

@@ -46,6 +46,8 @@ def fit_frame(frame: "DataFrame", rows: int, options: AlsOptions) -> "ALSModel":
     from pyspark.ml.recommendation import ALS
     from pyspark.sql import functions as sql
 
+    if options.regularization is None:
+        raise BadInput("Spark needs a regularization: it has no rule for one, only a default")
     parallelism = frame.sparkSession.sparkContext.defaultParallelism
     blocks = max(parallelism, -(-rows // _RATINGS_PER_BLOCK))
     implicit = options.objective == "implicit"

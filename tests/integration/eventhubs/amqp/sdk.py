@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from azure.eventhub import EventData, EventHubConsumerClient, EventHubProducerClient
+from azure.eventhub._pyamqp._decode import _DECODE_BY_CONSTRUCTOR
 
 from infra.local.eventhubs.testing import RunningHub
 
@@ -36,10 +37,16 @@ def send(hub: RunningHub, topic: str, events: Iterable[EventData | bytes], **whe
 
 
 class Listening:
-    """A consumer on a thread, its events gathered as they come."""
+    """A consumer on a thread, its events gathered as they come.
 
-    def __init__(self, client: EventHubConsumerClient, **options: Any) -> None:
+    With `batched` it takes many at once; else one by one, with a wait of 0.2 s at each partition that has none left.
+    """
+
+    def __init__(self, client: EventHubConsumerClient, *, batched: bool = False, **options: Any) -> None:
+        self._batched = batched
         self.events: list[EventData] = []
+        self.placed: list[tuple[str, EventData]] = []
+        """The same with their partitions."""
         self.errors: list[Exception] = []
         self._client = client
         self._changed = threading.Condition()
@@ -48,12 +55,20 @@ class Listening:
 
     def _receive(self, options: dict[str, Any]) -> None:
         with contextlib.suppress(Exception):
-            self._client.receive(self._on_event, on_error=self._on_error, **options)
+            if self._batched:
+                self._client.receive_batch(self._on_batch, on_error=self._on_error, **options)
+            else:
+                self._client.receive(self._on_event, on_error=self._on_error, **options)
 
-    def _on_event(self, _context: Any, event: EventData | None) -> None:
+    def _on_batch(self, context: Any, events: list[EventData]) -> None:
+        for event in events:
+            self._on_event(context, event)
+
+    def _on_event(self, context: Any, event: EventData | None) -> None:
         with self._changed:
             if event is not None:
                 self.events.append(event)
+                self.placed.append((context.partition_id, event))
                 self._changed.notify_all()
 
     def _on_error(self, _context: Any, error: Exception) -> None:
@@ -84,6 +99,11 @@ def receive(hub: RunningHub, topic: str, count: int, partition: str = "0", **opt
     with Listening(consumer(hub, topic), partition_id=partition, **options) as listening:
         assert listening.wait_for(lambda: len(listening.events) >= count), (listening.events, listening.errors)
         return list(listening.events)
+
+
+def amqp_value(data: bytes) -> object:
+    """What a Kafka consumer does to read a property written over AMQP."""
+    return _DECODE_BY_CONSTRUCTOR[data[0]](memoryview(data)[1:])[1]
 
 
 def bodies(events: Iterable[EventData]) -> list[bytes]:

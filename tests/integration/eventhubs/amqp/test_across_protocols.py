@@ -6,19 +6,13 @@ from collections.abc import Callable
 
 import pytest
 from azure.eventhub import EventData
-from azure.eventhub._pyamqp._decode import _DECODE_BY_CONSTRUCTOR
 
 from infra.local.eventhubs.testing import RunningHub
-from tests.integration.eventhubs.amqp.sdk import bodies, producer, receive, send
+from tests.integration.eventhubs.amqp.sdk import amqp_value, bodies, producer, receive, send
 from tests.integration.eventhubs.clients import PRODUCERS, READERS, Event
 
 pytestmark = pytest.mark.integration
 NewTopic = Callable[[int], str]
-
-
-def amqp_value(data: bytes) -> object:
-    """What a Kafka consumer does to read a property written over AMQP."""
-    return _DECODE_BY_CONSTRUCTOR[data[0]](memoryview(data)[1:])[1]
 
 
 @pytest.mark.parametrize("client", READERS)

@@ -1,0 +1,147 @@
+"""`penstock sweep`: search the options of a model, on training data alone."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from infra.cli import output, ratings_options, train_als
+
+if TYPE_CHECKING:
+    from training.recommend.sweep import Plan, Sweep
+
+app = typer.Typer(help="Search the options of a model with Optuna, on training data alone.", no_args_is_help=True)
+_SHOWN = 10
+
+
+@app.callback()
+def sweep() -> None:
+    """Search the options of a model with Optuna, on training data alone."""
+
+
+@app.command("als")
+def als(
+    ratings: ratings_options.File,
+    columns: ratings_options.Columns = None,
+    rows: ratings_options.Rows = None,
+    split: ratings_options.Split = "recommenders",
+    by: ratings_options.SplitBy = None,
+    ratio: ratings_options.Ratio = 0.75,
+    seed: ratings_options.Seed = 42,
+    k: ratings_options.K = 10,
+    engine: ratings_options.Engine = "native",
+    master: ratings_options.Master = None,
+    objective: Annotated[
+        train_als.ObjectiveName, typer.Option(help="implicit: best nDCG; explicit: least RMSE.")
+    ] = "implicit",
+    folds: Annotated[int, typer.Option(help="Parts of the cross-validation inside the training part.")] = 10,
+    trials: Annotated[int, typer.Option(help="Trials that the study shall have in the end.", min=1)] = 50,
+    jobs: Annotated[int, typer.Option(help="Trials at once; 0: one per core (native).", min=0)] = 0,
+    study: Annotated[Path, typer.Option(help="SQLite file that holds studies; a study in it is resumed.")] = Path(
+        "sweeps.db"
+    ),
+    name: Annotated[str, typer.Option(help="Name of the study in that file.")] = "als",
+    report: Annotated[
+        Path | None, typer.Option(help="Write trials and the winner's test figures to this .json, plots beside it.")
+    ] = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """Search the options of ALS by cross-validation inside the training part; measure the winner once, on the rest.
+
+    The study is stored after each trial: the same command again goes on where it stopped. Needs no running Penstock.
+    """
+    from training.recommend.ranking import check_k
+    from training.recommend.report import prepare
+    from training.recommend.splits import split as split_ratings
+    from training.recommend.sweep import Plan
+
+    if report is not None:
+        prepare(report)
+    loaded = ratings_options.load(ratings, columns, rows)
+    check_k(k, loaded)
+    made = split_ratings(loaded, split, ratio=ratio, seed=seed, by=by)
+    plan = Plan(engine=engine, objective=objective, n_folds=folds, k=k)
+    document, found = _searched(made, plan, study, name, trials, jobs, master, quiet=as_json)
+    _show(document, found, plan, report, as_json=as_json)
+
+
+def _searched(
+    split: Any, plan: "Plan", study: Path, name: str, trials: int, jobs: int, master: str | None, *, quiet: bool
+) -> "tuple[dict[str, Any], Sweep]":
+    import msgspec
+
+    from training.recommend.engines import engine as started_engine
+    from training.recommend.ranking import evaluate
+    from training.recommend.sweep import sweep_als
+
+    # Parallel native trials take one core each; Spark has all cores already, and one session.
+    jobs = 1 if plan.engine == "spark" else jobs or os.cpu_count() or 1
+    with (
+        output.progress_bar(shown=not quiet) as bar,
+        started_engine(plan.engine, master=master, threads=1 if jobs > 1 else 0) as started,
+    ):
+        task = bar.add_task("trials", total=trials)
+        found = sweep_als(
+            split.train,
+            started.fit,
+            plan,
+            study=study,
+            name=name,
+            trials=trials,
+            jobs=jobs,
+            progress=lambda done: bar.update(task, completed=done),
+        )
+        evaluation = evaluate(started.fit(split.train, found.best), split, plan.k)
+    document = {
+        **evaluation.metrics,
+        "metric": found.metric,
+        "best_score": found.best_score,
+        "best": msgspec.structs.asdict(found.best),
+        "popularity": evaluation.popularity,
+        "folds": plan.n_folds,
+        "k": plan.k,
+        "engine": plan.engine,
+        "trials": found.trials,
+    }
+    return document, found
+
+
+def _show(document: dict[str, Any], found: "Sweep", plan: "Plan", report: Path | None, *, as_json: bool) -> None:
+    from training.recommend.report import metric_rows, write_report
+    from training.recommend.report import table as markdown_table
+    from training.recommend.sweep_plots import by_option, by_trial
+
+    by_model = {"winner": document, "popularity": document["popularity"]}
+    columns, rows = _best_rows(found)
+    written: list[Path] = []
+    if report is not None:
+        text = (
+            f"# Sweep of ALS, {plan.objective}, {plan.engine}\n\nMean {found.metric} over {plan.n_folds} folds of "
+            f"the training part, {len(found.trials)} trials; a trial that fell behind the median was stopped.\n\n"
+            f"{markdown_table(columns, rows)}\nThe winner, fitted on the whole training part, on the test part:\n\n"
+            f"{markdown_table(*metric_rows(by_model))}"
+        )
+        written = write_report(report, document, text, {"trials": by_trial(found), "options": by_option(found)})
+    if as_json:
+        output.print_json(document)
+        return
+    output.stdout.print(output.table(columns, [[_text(cell) for cell in row] for row in rows]))
+    output.stdout.print("\nthe winner on the test part:")
+    output.stdout.print(ratings_options.metric_table(by_model))
+    if written:
+        output.stdout.print("report: " + ", ".join(map(str, written)), soft_wrap=True)
+
+
+def _best_rows(found: "Sweep") -> tuple[list[str], list[list[object]]]:
+    scored = [trial for trial in found.trials if trial.score is not None]
+    scored.sort(key=lambda trial: trial.score or 0.0, reverse=found.metric != "rmse")
+    names = list(scored[0].options)
+    rows: list[list[object]] = [
+        [trial.number, trial.score, *(trial.options[name] for name in names)] for trial in scored[:_SHOWN]
+    ]
+    return ["trial", found.metric, *names], rows
+
+
+def _text(cell: object) -> str:
+    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)

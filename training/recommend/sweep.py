@@ -1,0 +1,229 @@
+"""Searches options of ALS with Optuna, on training data alone, in a study that can be stopped and resumed.
+
+Every trial is scored by cross-validation inside the training part: with ten folds, fits see nine tenths of it. That
+matters since the best regularisation depends on how much is known of each user and item. An inner split that takes
+away a quarter favours too heavy a regularisation, above all under the objectives that multiply it by the counts. That
+of the native implicit winner is carried over to the whole training part by the rule of `als.suited`.
+"""
+
+import logging
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from models.errors import BadInput, ConfigurationError
+from models.recommend.ratings import Ratings
+from training.recommend.als import AlsModel, AlsOptions, Engine, Objective, default_options, noise, suited
+from training.recommend.native import one_blas_thread
+from training.recommend.ranking import hit_metrics, rank, rating_metrics, scorer_of
+from training.recommend.register import fingerprint
+from training.recommend.splits import Split, folds
+
+if TYPE_CHECKING:
+    import optuna
+
+Fit = Callable[[Ratings, AlsOptions], AlsModel]
+
+_LOCK_WAIT_S: Final = 120
+# Whether the ridge is the number itself, or the number times how many ratings there are.
+_RIDGE: Final = (1.0, 200.0)
+_RIDGE_BY_COUNT: Final = (0.01, 1.0)
+_DIFFERENT: Final = "study {name!r} in {path} is about other ratings or settings: {what}; name another with --study"
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """One set of options; `score` is None where it was stopped early or failed."""
+
+    number: int
+    state: str
+    score: float | None
+    options: dict[str, int | float | str]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A finished search."""
+
+    metric: str
+    """"ndcg_at_k", higher is better, or "rmse", lower is better: the mean over folds."""
+    best: AlsOptions
+    best_score: float
+    trials: list[Trial]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is searched, and how. A study is resumed only under the same plan and ratings."""
+
+    engine: Engine = "native"
+    objective: Objective = "implicit"
+    n_folds: int = 10
+    k: int = 10
+    seed: int = 0
+
+    @property
+    def metric(self) -> str:
+        """What trials are compared by."""
+        return "ndcg_at_k" if self.objective == "implicit" else "rmse"
+
+
+def sweep_als(
+    train: Ratings,
+    fit: Fit,
+    plan: Plan,
+    *,
+    study: Path,
+    name: str,
+    trials: int,
+    jobs: int = 1,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Sweep:
+    """The best options of a study of `trials` trials in the SQLite file `study`; those it has are not done again.
+
+    The first trial is the default options. `jobs` trials run at once, each calling `fit` from a thread of its own.
+    `progress` is called with the number of finished trials. Raises BadInput if the stored study is about something
+    else, or no trial succeeded; ConfigurationError if Optuna is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigurationError(f"{error}; install what a sweep needs: pip install 'penstock[training]'") from error
+    if trials < 1 or jobs < 1:
+        raise BadInput(f"sweep: expected at least one trial and one job, got {trials} and {jobs}")
+    parts = folds(train, plan.n_folds, plan.seed)
+    opened = _opened(study, name, plan, train)
+    progress(len(_finished(opened)))
+
+    def run(count: int, at_once: int) -> None:
+        opened.optimize(
+            lambda trial: _score(trial, parts, fit, plan),
+            n_trials=count,
+            n_jobs=at_once,
+            catch=(BadInput,),
+            callbacks=[lambda at, _: progress(len(_finished(at)))],
+        )
+
+    with one_blas_thread():
+        if not opened.trials:
+            # Alone: two threads may both take a trial that waits in SQLite.
+            opened.enqueue_trial(_start(plan, parts[0].train))
+            run(1, 1)
+        if (missing := trials - len(_finished(opened))) > 0:
+            run(missing, min(jobs, missing))
+    if not any(trial.state == optuna.trial.TrialState.COMPLETE for trial in opened.trials):
+        raise BadInput(f"sweep: none of {len(opened.trials)} trials succeeded")
+    best = opened.best_trial
+    winner = _carried_over(_options(best.params, plan), plan, parts[0].train, train)
+    return Sweep(plan.metric, winner, best.value or 0.0, [_trial(each) for each in opened.trials])
+
+
+def _opened(path: Path, name: str, plan: Plan, train: Ratings) -> "optuna.Study":
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Parallel trials, and other processes on the same study, wait for one another.
+    storage = optuna.storages.RDBStorage(
+        f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": _LOCK_WAIT_S}}
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        known = {summary.study_name: summary for summary in optuna.get_all_study_summaries(storage)}
+        before = known[name].n_trials if name in known else 0
+        sampler = optuna.samplers.TPESampler(
+            # A resumed study must not draw again what it drew at first.
+            seed=plan.seed + before,
+            multivariate=True,
+            constant_liar=True,
+        )
+        study = optuna.create_study(
+            study_name=name,
+            storage=storage,
+            sampler=sampler,
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=8, n_warmup_steps=1),
+            direction="maximize" if plan.metric == "ndcg_at_k" else "minimize",
+            load_if_exists=True,
+        )
+    about = {"ratings": fingerprint(train), **{field: getattr(plan, field) for field in plan.__dataclass_fields__}}
+    stored = study.user_attrs.get("about")
+    if stored is None:
+        study.set_user_attr("about", about)
+    elif stored != about:
+        what = ", ".join(
+            f"{key} {stored.get(key)} there, {about[key]} here" for key in about if stored.get(key) != about[key]
+        )
+        raise BadInput(_DIFFERENT.format(name=name, path=path, what=what))
+    return study
+
+
+def _finished(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
+    """Those that need not be done again; one that was running when its process was killed must."""
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+
+
+def _score(trial: "optuna.Trial", parts: list[Split], fit: Fit, plan: Plan) -> float:
+    import optuna
+
+    options = _options(_suggested(trial, plan), plan)
+    scores: list[float] = []
+    for fold, part in enumerate(parts):
+        model = fit(part.train, options)
+        if plan.metric == "rmse":
+            scores.append(rating_metrics(model.predict, part)["rmse"])
+        else:
+            scores.append(hit_metrics(rank(scorer_of(model), part, plan.k), part)[plan.metric])
+        trial.report(math.fsum(scores) / len(scores), fold)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    return math.fsum(scores) / len(scores)
+
+
+def _suggested(trial: "optuna.Trial", plan: Plan) -> dict[str, int | float | str]:
+    low, high = _RIDGE if (plan.engine, plan.objective) == ("native", "implicit") else _RIDGE_BY_COUNT
+    found: dict[str, int | float | str] = {
+        "factors": trial.suggest_int("factors", 8, 160),
+        "regularization": trial.suggest_float("regularization", low, high, log=True),
+        "iterations": trial.suggest_int("iterations", 5, 30),
+    }
+    if plan.objective == "implicit":
+        found["alpha"] = trial.suggest_float("alpha", 0.5, 40, log=True)
+        found["confidence"] = trial.suggest_categorical("confidence", ["ones", "ratings"])
+    return found
+
+
+def _start(plan: Plan, train: Ratings) -> dict[str, int | float | str]:
+    options = suited(default_options(plan.engine, plan.objective), train)
+    names = ["factors", "regularization", "iterations"]
+    if plan.objective == "implicit":
+        names += ["alpha", "confidence"]
+    return {name: getattr(options, name) for name in names}
+
+
+def _carried_over(options: AlsOptions, plan: Plan, fold: Ratings, train: Ratings) -> AlsOptions:
+    """Options for all of `train` that correspond to those for a fold of it, where a rule is known."""
+    if (plan.engine, plan.objective) != ("native", "implicit") or options.regularization is None:
+        return options
+    scaled = options.regularization * noise(train) / noise(fold)
+    return msgspec.structs.replace(options, regularization=round(scaled, 3))
+
+
+def _options(params: dict[str, int | float | str], plan: Plan) -> AlsOptions:
+    return msgspec.convert({**params, "objective": plan.objective, "seed": plan.seed}, AlsOptions)
+
+
+def _trial(trial: "optuna.trial.FrozenTrial") -> Trial:
+    complete = trial.state.name == "COMPLETE"
+    return Trial(
+        number=trial.number,
+        state=trial.state.name.lower(),
+        score=trial.value if complete else None,
+        options=dict(trial.params),
+        seconds=trial.duration.total_seconds() if trial.duration else 0.0,
+    )
