@@ -1,4 +1,4 @@
-"""Recommending: lists in process beside NumPy and implicit, folding in, and all the way through the functions host."""
+"""Recommending: lists in process beside NumPy and implicit, folding in, and through the functions host."""
 
 import time
 from collections.abc import Callable

@@ -21,6 +21,11 @@ class Settings(BaseSettings):
     # Storage account for data, and the Functions host's own (often the same on a laptop).
     data_storage: SecretStr = Field(default=SecretStr("UseDevelopmentStorage=true"), validation_alias="DataStorage")
     state_path: Path = Path(".penstock/data/state.sqlite")
+    cosmos_endpoint: str | None = None
+    """Address of a Cosmos DB account. None: the state store is the SQLite file."""
+    cosmos_key: SecretStr | None = None
+    """None: the account is entered by identity."""
+    cosmos_database: str = "penstock"
 
     # The hub: devices, what simulates them, and functions send over AMQP; the stream and replays use Kafka.
     hub: str = "readings"

@@ -65,7 +65,7 @@ def open_results(settings: "Settings") -> "Results":
     """Stored results of the hub and window specification that the settings name."""
     from infra.azure.blobs import AzureBlobs
     from infra.feed.results import Results
-    from infra.state.sqlite import SqliteState
+    from infra.wiring.state import open_state
 
     blobs = AzureBlobs(settings.data_storage.get_secret_value())
-    return Results(blobs, SqliteState(settings.state_path), settings.hub, settings.spec)
+    return Results(blobs, open_state(settings), settings.hub, settings.spec)

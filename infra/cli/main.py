@@ -16,6 +16,7 @@ from infra.cli import (
     alerts,
     demo,
     doctor,
+    evaluate,
     local,
     models,
     queues,
@@ -54,6 +55,7 @@ app.add_typer(sweep.app, name="sweep")
 app.command("recommend")(recommend.recommend)
 app.command("similar")(recommend.similar)
 app.command("variants")(recommend.variants)
+app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(runs.app, name="runs")
 app.add_typer(queues.app, name="queues")

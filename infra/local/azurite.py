@@ -96,7 +96,7 @@ def install(prefix: Path | None = None) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         ready = installed_script(prefix)
         if ready is None:
-            _npm_install(prefix)
+            npm_install(PACKAGE_JSON, prefix)
             ready = installed_script(prefix)
     if ready is None:
         raise AzuriteUnavailable(f"npm reported success, but Azurite {pinned_version()} is not in {prefix}")
@@ -252,10 +252,11 @@ def _npm(node_path: Path) -> list[str]:
     return [npm]
 
 
-def _npm_install(prefix: Path) -> None:
+def npm_install(package_json: Path, prefix: Path) -> None:
+    """Install what `package_json` depends on under `prefix`. Raises AzuriteUnavailable with npm's last words."""
     npm_node = node()
     npm = _npm(npm_node)
-    shutil.copyfile(PACKAGE_JSON, prefix / "package.json")
+    shutil.copyfile(package_json, prefix / "package.json")
     done = subprocess.run(
         [*npm, "install", "--prefix", str(prefix), "--no-package-lock", "--no-audit", "--no-fund"],
         cwd=prefix,
@@ -266,7 +267,7 @@ def _npm_install(prefix: Path) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise AzuriteUnavailable(f"npm install of Azurite failed in {prefix}: {done.stderr[-2000:]}")
+        raise AzuriteUnavailable(f"npm install of {package_json} failed in {prefix}: {done.stderr[-2000:]}")
 
 
 def main(arguments: list[str]) -> int:

@@ -23,7 +23,15 @@ from models.errors import ConfigurationError, Conflict
 _log = logging.getLogger(__name__)
 EXIT_FAILED, EXIT_ALREADY_RUNNING = 1, 3
 # What `up` may set for its parts and clients have to know too: names and windows depend on it.
-SHARED_SETTINGS = ("PENSTOCK_WINDOW", "PENSTOCK_ALLOWED_LATENESS_S", "PENSTOCK_MODEL", "PENSTOCK_ALERT_THRESHOLD")
+SHARED_SETTINGS = (
+    "PENSTOCK_WINDOW",
+    "PENSTOCK_ALLOWED_LATENESS_S",
+    "PENSTOCK_MODEL",
+    "PENSTOCK_ALERT_THRESHOLD",
+    # Not the key: it is for the environment of whoever may use it.
+    "PENSTOCK_COSMOS_ENDPOINT",
+    "PENSTOCK_COSMOS_DATABASE",
+)
 
 
 async def run(home: Home, ports: RuntimePorts, host: FunctionsHost) -> int:

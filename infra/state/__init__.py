@@ -1,1 +1,1 @@
-"""Adapters of the StateStore port: SQLite for one machine."""
+"""Adapters of the StateStore port: SQLite for one machine, Cosmos DB for several."""

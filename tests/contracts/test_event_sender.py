@@ -51,7 +51,9 @@ def sender_and_events(request):
         yield fake, lambda: fake.events
         return
     hub, name = request.getfixturevalue("hub"), next(names)
-    real = EventHubSender(name, connect(name, connection=hub.connection_string, namespace=None))
+    real = EventHubSender(
+        name, connect(name, connection=f"{hub.connection_string}EntityPath=another", namespace=None)
+    )
     yield real, lambda: asyncio.run(_read(hub.bootstrap, name))
     real.close()
 

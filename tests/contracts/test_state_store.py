@@ -1,23 +1,87 @@
-"""Contract of the StateStore port, on the fake and on SQLite."""
+"""Contract of the StateStore port, on the fake, on SQLite, and on Cosmos DB.
 
+The adapter of Cosmos DB is run against a server for tests, and against a real account where COSMOS_ENDPOINT names one
+(with COSMOS_KEY, or by identity): in a database of its own, which is deleted at the end.
+"""
+
+import itertools
+import os
 import threading
+import uuid
+from collections.abc import Iterator
 
 import pytest
 
+from infra.state.cosmos import CosmosState, connect
 from infra.state.sqlite import SqliteState
 from models.errors import Superseded
 from models.ports import MAX_TRANSACTION_WRITES, Put, Remove, StateStore
+from tests.cosmosdb import KEY, running_cosmosdb
 from tests.fakes import FakeState
 
+ACCOUNT = os.environ.get("COSMOS_ENDPOINT")
+numbers = itertools.count()
 
-@pytest.fixture(params=["fake", pytest.param("sqlite", marks=pytest.mark.integration)])
+
+@pytest.fixture(scope="module")
+def cosmosdb() -> Iterator[str]:
+    with running_cosmosdb() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[CosmosState]:
+    client = connect(ACCOUNT or "", os.environ.get("COSMOS_KEY"))
+    name = f"penstock-tests-{uuid.uuid4().hex[:8]}"
+    store = CosmosState(client, name)
+    yield store
+    store.close()
+    client().delete_database(name)
+
+
+class Emptied:
+    """A store whose container `box` is another one in each test."""
+
+    def __init__(self, store: StateStore) -> None:
+        self._store, self._number = store, next(numbers)
+
+    def get(self, container, partition, id):
+        return self._store.get(f"{container}-{self._number}", partition, id)
+
+    def query(self, container, **which):
+        return self._store.query(f"{container}-{self._number}", **which)
+
+    def transact(self, container, partition, writes):
+        self._store.transact(f"{container}-{self._number}", partition, writes)
+
+
+@pytest.fixture(
+    params=[
+        "fake",
+        pytest.param("sqlite", marks=pytest.mark.integration),
+        pytest.param("cosmosdb", marks=pytest.mark.integration),
+        pytest.param(
+            "account",
+            marks=[
+                pytest.mark.integration,
+                pytest.mark.skipif(not ACCOUNT, reason="COSMOS_ENDPOINT names no account of Cosmos DB"),
+            ],
+        ),
+    ]
+)
 def state(request, tmp_path):
     if request.param == "fake":
         yield FakeState()
-        return
-    store = SqliteState(tmp_path / "state" / "state.sqlite")
-    yield store
-    store.close()
+    elif request.param == "account":
+        yield Emptied(request.getfixturevalue("account"))
+    else:
+        store = (
+            SqliteState(tmp_path / "state" / "state.sqlite")
+            if request.param == "sqlite"
+            else CosmosState(connect(request.getfixturevalue("cosmosdb"), KEY), f"db-{next(numbers)}")
+        )
+        yield store
+        store.close()
 
 
 def put(state: StateStore, partition: str, id: str, body: bytes = b"{}") -> str:
@@ -60,6 +124,8 @@ def test_a_conditional_write_replaces_only_the_version_it_names(state: StateStor
 
 
 def test_a_transaction_with_one_failing_condition_writes_nothing(state: StateStore) -> None:
+    if isinstance(state, CosmosState):
+        pytest.skip("that a batch is undone is a patch of this test server, and would show nothing of Cosmos DB")
     put(state, "p", "kept")
     with pytest.raises(Superseded):
         state.transact("box", "p", [Put("new", b"1"), Remove("kept"), Put("kept2", b"1", etag="stale")])
@@ -87,6 +153,31 @@ def test_a_prefix_is_taken_literally(state: StateStore, prefix: str) -> None:
         put(state, "p", id)
     ids = [d.id for d in state.query("box", partition="p", id_prefix=prefix)]
     assert ids == sorted([prefix, prefix + "x", prefix + "\U0010ffff"])
+
+
+@pytest.mark.parametrize(
+    "text", ["a/b\\c?d#e", " x ", "grüße 日本 😀", "'; DROP TABLE documents; --", "%2f", "\u2028"]
+)
+def test_partitions_and_ids_keep_their_characters(state: StateStore, text: str) -> None:
+    put(state, text, text)
+    assert [(d.partition, d.id) for d in state.query("box", partition=text, id_prefix=text)] == [(text, text)]
+    state.transact("box", text, [Remove(text), Put("other", b"1")])
+    assert [d.id for d in state.query("box")] == ["other"]
+
+
+def test_ids_may_be_long_and_long_ones_are_told_apart(state: StateStore) -> None:
+    ids = sorted("日" * 512 + last for last in ("", "a", "b"))
+    for id in ids:
+        put(state, "p", id, id.encode())
+    assert [state.get("box", "p", id).body for id in ids] == [id.encode() for id in ids]
+    assert [d.id for d in state.query("box", partition="p", id_prefix=ids[0])] == ids
+    assert [d.id for d in state.query("box", id_prefix=ids[1])] == [ids[1]]
+
+
+def test_a_document_of_a_megabyte_is_read_back_whole(state: StateStore) -> None:
+    body = b'{"ratings": "' + "ü😀 ".encode() * 128 * 1024 + b'"}'
+    put(state, "p", "a", body)
+    assert state.get("box", "p", "a").body == body
 
 
 def test_too_many_writes_or_two_of_one_document_are_refused(state: StateStore) -> None:
