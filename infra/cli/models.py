@@ -1,5 +1,6 @@
 """`penstock models`: what is registered, what is live, and changing that."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,12 +15,15 @@ if TYPE_CHECKING:
     from models.registry import Registry
 
 app = typer.Typer(help="List, inspect and promote registered models.", no_args_is_help=True)
+_Model = Annotated[
+    str | None, typer.Option(help="Name in the registry, such as recommender. [default: the models of devices]")
+]
 
 
 @app.command("list")
-def list_models(as_json: output.AsJson = False) -> None:
+def list_models(model: _Model = None, as_json: output.AsJson = False) -> None:
     """List all versions, oldest first."""
-    registry = _registry()
+    registry = _registry(model)
     aliases = registry.aliases().aliases
     manifests = [registry.manifest(version) for version in registry.versions()]
     if as_json:
@@ -41,10 +45,11 @@ def list_models(as_json: output.AsJson = False) -> None:
 @app.command("show")
 def show(
     version: Annotated[str, typer.Argument(help="A version, `live` or `previous`.")] = "live",
+    model: _Model = None,
     as_json: output.AsJson = False,
 ) -> None:
     """Show a version's manifest."""
-    registry = _registry()
+    registry = _registry(model)
     manifest = registry.manifest(_resolve(registry, version))
     if as_json:
         output.print_json(manifest)
@@ -54,9 +59,9 @@ def show(
         ("version", manifest.version),
         ("alias", _alias(manifest.version, registry.aliases().aliases) or "none"),
         ("created", f"{_moment(manifest.created_at)} by {manifest.creator}"),
-        ("series", manifest.series),
-        ("window", manifest.window),
-        ("features", ", ".join(manifest.features)),
+        *([("series", manifest.series)] if manifest.series else []),
+        *([("window", manifest.window)] if manifest.window else []),
+        *([("features", ", ".join(manifest.features))] if manifest.features else []),
         ("based on", manifest.based_on or "nothing"),
         *((name, f"{value:g}") for name, value in manifest.metrics.items()),
         *manifest.parameters.items(),
@@ -70,20 +75,23 @@ def show(
 
 @app.command("promote")
 def promote(
-    version: Annotated[str, typer.Argument(help="The version to make live.")], as_json: output.AsJson = False
+    version: Annotated[str, typer.Argument(help="The version to make live.")],
+    model: _Model = None,
+    as_json: output.AsJson = False,
 ) -> None:
-    """Make a version live, after loading it with all its checks. Running functions follow within seconds."""
-    from models.inference import load_bank
+    """Make a version live, after loading it with all its checks. Running functions follow within seconds.
 
-    registry = _registry()
-    load_bank(registry, version)
+    Whether it is better is not asked: training does that, by itself.
+    """
+    registry = _registry(model)
+    _check(registry, version)
     _report(registry.promote(version), as_json)
 
 
 @app.command("rollback")
-def rollback(as_json: output.AsJson = False) -> None:
+def rollback(model: _Model = None, as_json: output.AsJson = False) -> None:
     """Make the previous version live again."""
-    _report(_registry().rollback(), as_json)
+    _report(_registry(model).rollback(), as_json)
 
 
 @app.command("export-edge")
@@ -100,7 +108,7 @@ def export_edge(
     from training.svm.edge import edge_graph
     from training.svm.register import load_estimators
 
-    registry = _registry()
+    registry = _registry(None)
     manifest = registry.manifest(_resolve(registry, version))
     estimator = load_estimators(registry, manifest).get((device, sensor))
     if estimator is None:
@@ -122,12 +130,23 @@ def export_edge(
         output.stdout.print(sentence, markup=False, soft_wrap=True)
 
 
-def _registry() -> "Registry":
+def _check(registry: "Registry", version: str) -> None:
+    """Load the version as functions will, whatever its kind. Raises what is wrong with it."""
+    from models.inference import load_bank
+    from models.inference.fm import load_machine
+    from models.inference.recommender import load_recommender
+
+    kind = registry.manifest(version).kind
+    loaders: dict[str, Callable[[Registry, str], object]] = {"als": load_recommender, "fm": load_machine}
+    loaders.get(kind, load_bank)(registry, version)
+
+
+def _registry(model: str | None) -> "Registry":
     from infra.azure.blobs import AzureBlobs
     from models.registry import Registry
 
     settings = context.load_settings()
-    return Registry(AzureBlobs(settings.data_storage.get_secret_value()), settings.model)
+    return Registry(AzureBlobs(settings.data_storage.get_secret_value()), model or settings.model)
 
 
 def _resolve(registry: "Registry", version: str) -> str:
@@ -135,7 +154,7 @@ def _resolve(registry: "Registry", version: str) -> str:
         return version
     named: str | None = getattr(registry.aliases().aliases, version)
     if named is None:
-        raise NotFound(f"no version is {version}; train one: penstock train svm --from-archive --promote")
+        raise NotFound(f"no version is {version}; train one: penstock train --help")
     return named
 
 

@@ -80,6 +80,10 @@ def test_an_upload_is_promoted_answers_reflect_feedback_and_a_restart_forgets_no
     assert call(penstock, f"api/runs/{run['id']}") == run
     assert "promoted" in penstock.run("runs", "show", run["id"], "--log")
 
+    listed = penstock.json("models", "list", "--model", "recommender")
+    assert listed["live"] == run["model_version"]
+    assert penstock.json("models", "promote", listed["live"], "--model", "recommender")["live"] == listed["live"]
+
     before = wait_for(lambda: _live(penstock) == run["model_version"] and items_for(penstock, "1"))
     assert before["model_version"] == run["model_version"]
     assert before["reason"] == "personal"

@@ -10,6 +10,7 @@ from functions.runs.intake import upload_run
 from models.contracts.feedback import FeedbackEvent, ForgetEvent, RatingsEvent
 from models.contracts.runs import RunKind, Stage
 from models.errors import TryLater
+from models.inference.recommender import load_recommender
 from models.names import feedback_blob
 from models.ports import Put
 from models.recommend.feedback import Feedback, encode_feedback
@@ -235,13 +236,16 @@ def _fail(*_: object, **__: object) -> None:
 
 
 def test_a_run_by_schedule_trains_on_what_was_accepted_before(shop: Workshop) -> None:
+    shop.blobs.create("items/movies.csv", b"item,title,genres\n1,First,Odd|Short\n")
     shop.done(tastes.csv(tastes.ratings()))
+    shop.blobs.delete("items/movies.csv")
     shop.clock.advance(3600)
     id = run_id(shop.clock.time, "schedule")
     shop.runs.open(RunKind.TRAIN, id, model=MODEL)
     shop.training.do(id)
     assert shop.runs.get(id).stage == Stage.PROMOTED
-    # The parameters of the live version are taken over.
+    # The titles and the parameters of the live version are taken over.
+    assert load_recommender(shop.registry, shop.live or "").catalogue.titles[0] == "First"
     assert shop.fits == [AlsOptions(), OPTIONS]
 
 

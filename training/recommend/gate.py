@@ -58,13 +58,15 @@ class Served:
         return FoldIn(self.bundle.foldin, self.bundle.factors, Equations.of(self.manifest.parameters))
 
 
-def judge(rule: Rule, candidate: float, baseline: float, live: float | None) -> Verdict:
-    """Compare the candidate's metric with that of popularity, which it must beat, and of the live version, if any."""
-    figures = f"{rule.metric} {candidate:.4f}, popularity {baseline:.4f}"
+def judge(
+    rule: Rule, candidate: float, baseline: float, live: float | None, *, baseline_name: str = "popularity"
+) -> Verdict:
+    """Compare the candidate's metric with the baseline's, which it must beat, and the live version's, if any."""
+    figures = f"{rule.metric} {candidate:.4f}, {baseline_name} {baseline:.4f}"
     if not math.isfinite(candidate):
         return Verdict(False, f"{rule.metric} is {candidate}: the fit has failed")
     if not candidate > baseline:
-        return Verdict(False, f"{figures}: it must beat popularity")
+        return Verdict(False, f"{figures}: it must beat {baseline_name}")
     if live is None:
         return Verdict(True, f"{figures}; there is no live version to compare with")
     if candidate < live - rule.tolerance:

@@ -65,12 +65,20 @@ def accept(blobs: BlobStore, upload: Blob, run: str) -> Ratings:
     called = name.rpartition("/")[2]
     ratings = read_ratings(upload.data, name=called)
     check_ratings(ratings, called)
-    check_scale(ratings, called, LOWEST_RATING, HIGHEST_RATING)
-    try:
-        blobs.create(accepted_blob(upload.info.name, run), encode_ratings(ratings))
-    except AlreadyExists:
-        log.info("upload %s was accepted before", name)
+    keep(blobs, name, ratings, run)
     return ratings
+
+
+def keep(blobs: BlobStore, name: str, ratings: Ratings, run: str) -> None:
+    """Store ratings so that every later training takes them in, in place of those kept under `name` before.
+
+    Doing it again is harmless. Raises BadInput if one lies outside the scale of the API.
+    """
+    check_scale(ratings, name, LOWEST_RATING, HIGHEST_RATING)
+    try:
+        blobs.create(f"{ACCEPTED}{name}/{run}.parquet", encode_ratings(ratings))
+    except AlreadyExists:
+        log.info("ratings %s were kept before", name)
 
 
 def accepted_blob(upload: str, run: str) -> str:

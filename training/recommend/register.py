@@ -1,6 +1,7 @@
 """Turns a trained ALS model into a registered version, if its graphs answer what the model answers."""
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,19 +14,22 @@ from models.errors import BadInput, ModelRefused
 from models.inference.foldin import FoldIn
 from models.manifest import Manifest
 from models.ports import Clock
-from models.recommend.bundle import FACTORS_FILE, KIND, AlsBundle, encode_bundle
+from models.recommend.bundle import EXACT, FACTORS_FILE, KIND, AlsBundle, encode_bundle
 from models.recommend.catalogue import Catalogue
 from models.recommend.equations import Equations
 from models.recommend.ratings import Ratings
 from models.registry import Registry
 from training.recommend.als import AlsModel
 from training.recommend.export import TOPK_INPUTS, TOPK_OUTPUTS, foldin_graph, topk_graph
+from training.recommend.index import LARGE, with_index
 from training.recommend.items import ItemInfo
 from training.recommend.parity import check_parity
 
 USER_TOLERANCE: Final = 1e-3
 """Largest difference of a folded-in user vector from the trained one, as a share of the latter's length."""
 _PROBES: Final = 64
+_INDEX_PROBES: Final = 300
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,8 @@ class Trained:
     """How the held-out ratings were chosen; part of the version's parameters."""
 
 
-def register(registry: Registry, trained: Trained, clock: Clock) -> Manifest:
-    """Store a fit as a new version, which is not live yet.
+def register(registry: Registry, trained: Trained, clock: Clock, *, large: int = LARGE) -> Manifest:
+    """Store a fit as a new version, which is not live yet. A catalogue of `large` items gets an approximate index.
 
     Raises ModelRefused if a graph does not answer what the model answers, BadInput if a metric is not finite.
     """
@@ -49,7 +53,10 @@ def register(registry: Registry, trained: Trained, clock: Clock) -> Manifest:
         if not np.isfinite(value):
             raise BadInput(f"metric {name} is {value}: the fit has failed")
     bundle = bundle_of(trained)
-    parameters: dict[str, int | float | str] = {**trained.model.parameters(), **trained.split, "search": "exact"}
+    parameters = {**trained.model.parameters(), **trained.split, "search": EXACT}
+    if len(bundle.catalogue) >= large:
+        bundle, found = _indexed(bundle, trained)
+        parameters |= found
     equations = Equations.of(parameters)
     parity = check_parity(bundle, equations)
     parity["user_error"] = user_error(bundle, equations, trained.model, trained.train)
@@ -87,6 +94,17 @@ def bundle_of(trained: Trained) -> AlsBundle:
         ratings=np.bincount(train.item, minlength=len(train.items)).astype(np.int64),
     )
     return AlsBundle(trained.model.item_factors, catalogue, topk_graph(), foldin_graph()).trained()
+
+
+def _indexed(bundle: AlsBundle, trained: Trained) -> tuple[AlsBundle, dict[str, int | float | str]]:
+    """The bundle with an index, measured with vectors of real users; without, where its library is not installed."""
+    users = trained.model.user_factors[np.unique(trained.train.user)]
+    chosen = np.linspace(0, len(users) - 1, min(_INDEX_PROBES, len(users))).astype(np.int64)
+    try:
+        return with_index(bundle, users[chosen])
+    except ImportError as error:
+        log.warning("%d items are searched exactly: %s (pip install 'penstock[ann]')", len(bundle.catalogue), error)
+        return bundle, {}
 
 
 def user_error(bundle: AlsBundle, equations: Equations, model: AlsModel, train: Ratings) -> float:

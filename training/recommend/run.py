@@ -17,8 +17,9 @@ from models.recommend.ratings import Ratings
 from models.registry import Registry
 from models.runs import Runs
 from training.recommend.als import AlsModel, AlsOptions
-from training.recommend.gate import Rule
+from training.recommend.gate import Rule, Served
 from training.recommend.gather import Gathered, accept, accepted_blob, gather
+from training.recommend.items import ItemInfo
 from training.recommend.native import fit_native
 from training.recommend.promote import promote
 from training.recommend.ranking import rank, ranking_metrics, scorer_of
@@ -99,6 +100,19 @@ class Training:
             log.warning("parameters of live version %s are not taken over: %s", live, error)
             return AlsOptions()
 
+    def live_items(self) -> dict[str, ItemInfo]:
+        """Titles and genres that the live version knows: they need not be uploaded with every file of ratings."""
+        live = self.registry.aliases().aliases.live
+        if live is None:
+            return {}
+        try:
+            known = Served.load(self.registry, live).bundle.catalogue
+        except (BadInput, NotFound) as error:
+            log.warning("titles of live version %s are not taken over: %s", live, error)
+            return {}
+        facts = zip(known.items, known.titles, known.genres, strict=True)
+        return {item: ItemInfo(title, tuple(genres)) for item, title, genres in facts if title or genres}
+
 
 class _Steps:
     """The stages of one run, one after the other."""
@@ -157,7 +171,7 @@ class _Steps:
         trained = Trained(
             model=model,
             train=parts.train,
-            items=gathered.items,
+            items={**training.live_items(), **gathered.items},
             metrics=metrics,
             split={"split": "random", "ratio": hold_out.ratio, "split_seed": hold_out.seed, "k": training.rule.k},
         )
