@@ -12,7 +12,23 @@ from typing import Final, NoReturn
 
 import typer
 
-from infra.cli import alerts, demo, doctor, local, models, queues, ratings, runs, status, sweep, telemetry, train, up
+from infra.cli import (
+    alerts,
+    demo,
+    doctor,
+    evaluate,
+    local,
+    models,
+    queues,
+    ratings,
+    recommend,
+    runs,
+    status,
+    sweep,
+    telemetry,
+    train,
+    up,
+)
 from infra.local.home import Home
 from models.errors import PenstockError
 
@@ -36,6 +52,10 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(train.app, name="train")
 app.add_typer(ratings.app, name="ratings")
 app.add_typer(sweep.app, name="sweep")
+app.command("recommend")(recommend.recommend)
+app.command("similar")(recommend.similar)
+app.command("variants")(recommend.variants)
+app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(runs.app, name="runs")
 app.add_typer(queues.app, name="queues")

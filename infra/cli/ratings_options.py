@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from models.recommend.ratings import Ratings
+    from training.recommend.items import ItemInfo
 
 Kind = Literal["random", "stratified", "chronological", "recommenders"]
 By = Literal["user", "item", "all"]
@@ -34,6 +35,15 @@ Columns = Annotated[
 Rows = Annotated[
     int | None,
     typer.Option(help="How many ratings there must be; 0: any number, also under a name of MovieLens.", min=0),
+]
+Items = Annotated[
+    Path | None,
+    typer.Option(
+        help="Titles and genres: u.item, movies.dat, movies.csv, or CSV with item,title,genres. [default: beside the "
+        "ratings]",
+        exists=True,
+        dir_okay=False,
+    ),
 ]
 Split = Annotated[
     Kind,
@@ -60,6 +70,14 @@ def metric_table(by_model: "Mapping[str, Mapping[str, float]]") -> "Table":
     header, *rows = ([name, *(line[place] for line in lines)] for place, name in enumerate(columns))
     shown = [[f"{cell:.4f}" if isinstance(cell, float) else cell for cell in row] for row in rows]
     return output.table([str(cell) for cell in header], shown)
+
+
+def load_items(path: Path | None, ratings: Path) -> "dict[str, ItemInfo]":
+    """Titles and genres from `path`, or from where MovieLens has them beside `ratings`; none if there is neither."""
+    from training.recommend.items import items_beside, read_items
+
+    found = path or items_beside(ratings)
+    return read_items(found) if found else {}
 
 
 def load(path: Path, columns: str | None, rows: int | None) -> "Ratings":

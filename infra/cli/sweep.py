@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infra.cli import output, ratings_options, sweep_fm, train_als
+from infra.cli import context, output, ratings_options, sweep_fm, train_als
+from models.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from infra.settings import Settings
+    from training.recommend.als import AlsModel
+    from training.recommend.splits import Split
     from training.recommend.sweep import Plan, Sweep
 
 app = typer.Typer(help="Search the options of a model with Optuna, on training data alone.", no_args_is_help=True)
@@ -43,6 +47,14 @@ def als(
         "sweeps.db"
     ),
     name: Annotated[str, typer.Option(help="Name of the study in that file.")] = "als",
+    items: ratings_options.Items = None,
+    register: Annotated[
+        bool | None,
+        typer.Option(help="Register the winner as a candidate for promotion. [default: if Penstock runs]"),
+    ] = None,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Make the winner live if it is not worse than the live version.")
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(help="Write trials and the winner's test figures to this .json, plots beside it.")
     ] = None,
@@ -50,7 +62,7 @@ def als(
 ) -> None:
     """Search the options of ALS by cross-validation inside the training part; measure the winner once, on the rest.
 
-    The study is stored after each trial: the same command again goes on where it stopped. Needs no running Penstock.
+    The study is stored after each trial: the same command again goes on where it stopped.
     """
     from training.recommend.ranking import check_k
     from training.recommend.report import prepare
@@ -63,13 +75,39 @@ def als(
     check_k(k, loaded)
     made = split_ratings(loaded, split, ratio=ratio, seed=seed, by=by)
     plan = Plan(engine=engine, objective=objective, n_folds=folds, k=k)
-    document, found = _searched(made, plan, study, name, trials, jobs, master, quiet=as_json)
+    settings = _settings(True if promote else register)
+    model, document, found = _searched(made, plan, study, name, trials, jobs, master, quiet=as_json)
+    if settings is not None:
+        from infra.cli.publish_als import publish
+        from training.recommend.register import Trained
+        from training.recommend.report import SHOWN
+
+        fitted = Trained(
+            model=model,
+            train=made.train,
+            items=ratings_options.load_items(items, ratings),
+            metrics={metric: document[metric] for metric in SHOWN if metric in document},
+            split={"split": split, "ratio": ratio, "split_seed": seed, "k": k},
+        )
+        document |= publish(settings, fitted, made, loaded, promote=promote, quiet=as_json)
     _show(document, found, plan, report, as_json=as_json)
 
 
+def _settings(register: bool | None) -> "Settings | None":
+    """Those of the Penstock to register with; None if there shall be, or need be, none."""
+    if register is False:
+        return None
+    try:
+        return context.load_settings()
+    except ConfigurationError:
+        if register:
+            raise
+        return None
+
+
 def _searched(
-    split: Any, plan: "Plan", study: Path, name: str, trials: int, jobs: int, master: str | None, *, quiet: bool
-) -> "tuple[dict[str, Any], Sweep]":
+    split: "Split", plan: "Plan", study: Path, name: str, trials: int, jobs: int, master: str | None, *, quiet: bool
+) -> "tuple[AlsModel, dict[str, Any], Sweep]":
     import msgspec
 
     from training.recommend.engines import engine as started_engine
@@ -93,7 +131,8 @@ def _searched(
             jobs=jobs,
             progress=lambda done: bar.update(task, completed=done),
         )
-        evaluation = evaluate(started.fit(split.train, found.best), split, plan.k)
+        model = started.fit(split.train, found.best)
+        evaluation = evaluate(model, split, plan.k)
     document = {
         **evaluation.metrics,
         "metric": found.metric,
@@ -105,7 +144,7 @@ def _searched(
         "engine": plan.engine,
         "trials": found.trials,
     }
-    return document, found
+    return model, document, found
 
 
 def _show(document: dict[str, Any], found: "Sweep", plan: "Plan", report: Path | None, *, as_json: bool) -> None:
@@ -130,6 +169,9 @@ def _show(document: dict[str, Any], found: "Sweep", plan: "Plan", report: Path |
     output.stdout.print(output.table(columns, [[_text(cell) for cell in row] for row in rows]))
     output.stdout.print("\nthe winner on the test part:")
     output.stdout.print(ratings_options.metric_table(by_model))
+    if "version" in document:
+        state = "live" if document["promoted"] else "not live"
+        output.stdout.print(f"version {document['version']} ({state}): {document['reason']}", soft_wrap=True)
     if written:
         output.stdout.print("report: " + ", ".join(map(str, written)), soft_wrap=True)
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from infra.cli import output, ratings_options
+from infra.cli import context, output, ratings_options
 from infra.cli.ratings_options import metric_table
 
 if TYPE_CHECKING:
     from models.recommend.ratings import Ratings
-    from training.recommend.als import AlsOptions
+    from training.recommend.als import AlsModel, AlsOptions
     from training.recommend.engines import Started
     from training.recommend.ranking import Evaluation
     from training.recommend.splits import Split
@@ -45,6 +45,10 @@ def als(
     ] = None,
     iterations: Annotated[int | None, typer.Option("--iterations", "--max-iter", help=_DEFAULT)] = None,
     model_seed: Annotated[int, typer.Option(help="Seed of the first factors.", min=0)] = 0,
+    items: ratings_options.Items = None,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Register the fit; make it live if it is not worse than the live one.")
+    ] = False,
     chronological: Annotated[
         bool | None,
         typer.Option(
@@ -58,7 +62,7 @@ def als(
 ) -> None:
     """Fit ALS on a part of the ratings, and measure its lists on the rest, beside popularity.
 
-    Needs no running Penstock.
+    Needs a running Penstock with --promote only. What goes live is what was measured: fitted on the training part.
     """
     given = {
         "factors": factors,
@@ -69,8 +73,11 @@ def als(
         "seed": model_seed,
     }
     options = _options(engine, objective, {name: value for name, value in given.items() if value is not None})
-    from training.recommend.register import fingerprint
+    from training.recommend.register import Trained, fingerprint
+    from training.recommend.report import SHOWN
 
+    settings = context.load_settings() if promote else None
+    titles = ratings_options.load_items(items, ratings) if promote else {}
     if report is not None:
         from training.recommend.report import prepare
 
@@ -78,10 +85,11 @@ def als(
     loaded = ratings_options.load(ratings, columns, rows)
     with_times = bool(loaded.time_s.any())
     wanted = (engine == "native" if chronological is None else chronological) and split != "chronological"
-    document = _trained(
+    parts = _split_of(loaded, split, by, ratio, seed, k)
+    model, document = _trained(
         loaded,
         options,
-        _split_of(loaded, split, by, ratio, seed, k),
+        parts,
         engine=engine,
         master=master,
         k=k,
@@ -93,6 +101,13 @@ def als(
         "split": {"kind": split, "by": by, "ratio": ratio, "seed": seed},
         "ratings": {"file": ratings.name, "rows": len(loaded), "sha256": fingerprint(loaded)},
     }
+    if settings is not None:
+        from infra.cli.publish_als import publish
+
+        metrics = {name: document[name] for name in SHOWN if name in document}
+        chosen = {"split": split, "ratio": ratio, "split_seed": seed, "k": k}
+        fitted = Trained(model=model, train=parts.train, items=titles, metrics=metrics, split=chosen)
+        document |= publish(settings, fitted, parts, loaded, promote=True, quiet=as_json)
     _show(document, report, as_json=as_json)
 
 
@@ -133,18 +148,18 @@ def _trained(
     k: int,
     chronological: "Split | None",
     quiet: bool,
-) -> dict[str, Any]:
+) -> "tuple[AlsModel, dict[str, Any]]":
     from training.recommend.engines import engine as started_engine
 
     with output.progress_bar(shown=not quiet) as bar:
         task = bar.add_task("fitting", total=options.iterations)
         with started_engine(engine, master=master, progress=lambda done: bar.update(task, completed=done)) as started:
-            found, fit_s, parameters = _measured(started, split, options, k)
+            model, found, fit_s = _measured(started, split, options, k)
             document: dict[str, Any] = {
                 **found.metrics,
                 "fit_seconds": round(fit_s, 3),
                 "start_seconds": round(started.start_s, 3),
-                **parameters,
+                **model.parameters(),
                 "train_ratings": found.train_ratings,
                 "test_ratings": found.test_ratings,
                 "users": len(ratings.users),
@@ -153,21 +168,21 @@ def _trained(
                 "popularity": found.popularity,
             }
             if chronological is not None:
-                later, _, _ = _measured(started, chronological, options, k)
+                _, later, _ = _measured(started, chronological, options, k)
                 document["chronological"] = later.metrics
                 document["chronological_popularity"] = later.popularity
-    return document
+    return model, document
 
 
 def _measured(
     started: "Started", split: "Split", options: "AlsOptions", k: int
-) -> "tuple[Evaluation, float, dict[str, Any]]":
+) -> "tuple[AlsModel, Evaluation, float]":
     from training.recommend.ranking import evaluate
 
     begun = time.perf_counter()
     model = started.fit(split.train, options)
     fit_s = time.perf_counter() - begun
-    return evaluate(model, split, k), fit_s, dict(model.parameters())
+    return model, evaluate(model, split, k), fit_s
 
 
 def _show(document: dict[str, Any], report: Path | None, *, as_json: bool) -> None:
@@ -188,6 +203,9 @@ def _show(document: dict[str, Any], report: Path | None, *, as_json: bool) -> No
         return
     output.stdout.print(metric_table(by_model))
     output.stdout.print(f"\nfitted on {document['train_ratings']:,} ratings in {document['fit_seconds']:.2f} s")
+    if "version" in document:
+        state = "live" if document["promoted"] else "not live"
+        output.stdout.print(f"version {document['version']} ({state}): {document['reason']}", soft_wrap=True)
     if report is not None:
         output.stdout.print("report: " + ", ".join(str(path) for path in written), soft_wrap=True)
 

@@ -78,6 +78,31 @@ def test_a_profile_is_figures_and_plots(ratings: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "p").glob("*.png"))) == 4
 
 
+def test_an_evaluation_compares_models_on_several_splits(ratings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "e.json"
+    arguments = ["evaluate", "--ratings", str(ratings), "--seed", "1", "--seed", "2", "--k", "5"]
+    done = RUNNER.invoke(main.app, [*arguments, "--report", str(out), "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(out.read_text())["models"]
+    assert list(found) == [
+        f"{model}, {split}" for split in ("recommenders", "chronological") for model in ("ALS", "popularity")
+    ]
+    assert found["ALS, recommenders"]["ndcg_at_k"] > found["popularity, recommenders"]["ndcg_at_k"]
+
+
+def test_two_given_parts_are_evaluated_if_they_are_disjoint(ratings: Path, tmp_path: Path) -> None:
+    header, *lines = ratings.read_text().splitlines()
+    train, test = tmp_path / "train.csv", tmp_path / "test.csv"
+    train.write_text("\n".join([header, *lines[100:]]))
+    test.write_text("\n".join([header, *lines[:100]]))
+    done = RUNNER.invoke(main.app, ["evaluate", "--train", str(train), "--test", str(test), "--k", "5", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["models"]["ALS, given"]["ndcg_at_k"] > 0
+    leaky = RUNNER.invoke(main.app, ["evaluate", "--train", str(ratings), "--test", str(test)])
+    assert "100 of 100 are in it" in str(leaky.exception)
+    assert RUNNER.invoke(main.app, ["evaluate", "--train", str(train)]).exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

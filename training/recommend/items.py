@@ -26,10 +26,12 @@ class ItemInfo(NamedTuple):
 
 
 def items_beside(ratings: Path) -> Path | None:
-    """The file that describes the items of `ratings`, where MovieLens has it; None if there is none."""
-    name = _BESIDE.get(ratings.name)
-    path = ratings.with_name(name) if name else None
-    return path if path and path.is_file() else None
+    """The file that describes the items of `ratings`; None if there is none.
+
+    MovieLens' own name for it, or `<stem>.items.csv`.
+    """
+    path = ratings.with_name(_BESIDE.get(ratings.name, f"{ratings.stem}.items.csv"))
+    return path if path.is_file() else None
 
 
 def read_items(path: Path) -> dict[str, ItemInfo]:

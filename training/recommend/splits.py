@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import BadInput
-from models.recommend.ratings import Ratings
+from models.recommend.ratings import Ratings, in_id_order
 
 Kind = Literal["random", "stratified", "chronological", "recommenders"]
 By = Literal["user", "item", "all"]
@@ -66,6 +66,12 @@ def split(ratings: Ratings, kind: Kind, *, ratio: float = 0.75, seed: int = 42, 
     return Split(ratings.rows(chosen), ratings.rows(~chosen))
 
 
+def joined(train: Ratings, test: Ratings) -> Split:
+    """Two sets of ratings, each with ids of its own, as one split under the ids of both."""
+    users, items = in_id_order([*train.users, *test.users]), in_id_order([*train.items, *test.items])
+    return Split(*(_under(users, items, part) for part in (train, test)))
+
+
 def folds(ratings: Ratings, k: int, seed: int) -> list[Split]:
     """Splits whose `k` test parts are disjoint and together all rows: fold floor(k * draw) tests a row."""
     if not 2 <= k <= 20:
@@ -84,6 +90,14 @@ def row_hash(ratings: Ratings, seed: int) -> Uint64:
     user, item = _id_hashes(ratings.users)[ratings.user], _id_hashes(ratings.items)[ratings.item]
     start = np.full(len(ratings), _SPARK_SEED, dtype=np.uint64)
     return _xx64(np.full(len(ratings), seed, dtype=np.uint64), _xx64(item, _xx64(user, start)))
+
+
+def _under(users: list[str], items: list[str], part: Ratings) -> Ratings:
+    user_place = {text: place for place, text in enumerate(users)}
+    item_place = {text: place for place, text in enumerate(items)}
+    user = np.array([user_place[text] for text in part.users], dtype=np.int32)
+    item = np.array([item_place[text] for text in part.items], dtype=np.int32)
+    return Ratings(users, items, user[part.user], item[part.item], part.value, part.time_s)
 
 
 def _training(ratings: Ratings, kind: Kind, ratio: float, seed: int, by: By | None) -> Bools:

@@ -25,6 +25,7 @@ def by_trial(sweep: Searched) -> Plot:
             floor = np.full(len(stopped), score.max() if sweep.metric != "ndcg_at_k" else score.min())
             axes.plot(stopped, floor, "x", color="0.6", markersize=4, label="stopped early (no score)")
         axes.set_xlabel("trial")
+        axes.locator_params(axis="x", integer=True)
         axes.set_ylabel(f"{sweep.metric}, mean over folds")
         axes.legend(frameon=False)
 

@@ -1,0 +1,55 @@
+"""`penstock train als --promote` and `sweep als`, against real storage."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from infra.azure.blobs import AzureBlobs
+from infra.cli import main
+from infra.local.azurite import RunningAzurite
+from infra.state.sqlite import SqliteState
+from models.registry import Registry
+
+pytestmark = pytest.mark.integration
+
+
+def penstock(*arguments: str) -> dict[str, object]:
+    done = CliRunner().invoke(main.app, [*arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_a_fit_goes_live_with_its_users_and_a_worse_one_does_not(
+    azurite: RunningAzurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DataStorage", azurite.connection_string)
+    monkeypatch.setenv("PENSTOCK_STATE_PATH", str(tmp_path / "state.db"))
+    monkeypatch.setenv("PENSTOCK_RECOMMENDER", "train-als")
+    ratings = tmp_path / "r.csv"
+    sizes = ("--users", "80", "--items", "60", "--ratings", "900")
+    assert CliRunner().invoke(main.app, ["ratings", "generate", "--out", str(ratings), *sizes]).exit_code == 0
+    registry = Registry(AzureBlobs(azurite.connection_string), "train-als")
+
+    good = penstock("train", "als", "--ratings", str(ratings), "--promote")
+    assert good["promoted"] is True
+    assert registry.aliases().aliases.live == good["version"]
+    manifest = registry.manifest(str(good["version"]))
+    assert manifest.metrics["ndcg_at_k"] == good["ndcg_at_k"]
+    state = SqliteState(tmp_path / "state.db")
+    assert len(state.query("recommender", id_prefix="profile")) == 80
+
+    worse = penstock("train", "als", "--ratings", str(ratings), "--promote", "--reg", "900", "--model-seed", "1")
+    assert (worse["promoted"], registry.aliases().aliases.live) == (False, good["version"])
+
+    study = str(tmp_path / "s.db")
+    swept = penstock(
+        "sweep", "als", "--ratings", str(ratings), "--trials", "1", "--folds", "2", "--study", study, "--jobs", "1"
+    )
+    assert swept["version"] in registry.versions()
+    assert registry.aliases().aliases.live == good["version"]
