@@ -344,8 +344,11 @@ class Partition:
     def archive(self) -> None:
         """Write what was read into the archive. Raises as `checkpoint` does; repeating it is harmless."""
         started = time.monotonic()
-        self._require_own_checkpoint()
-        self._require(self._archive.segments[-1:])
+        if self._archive.segments:
+            # Written after the checkpoint: where it stands, so does the checkpoint.
+            self._require(self._archive.segments[-1:])
+        else:
+            self._require_own_checkpoint()
         self._archive.flush(self.next_offset - 1)
         self.archive_s += time.monotonic() - started
 
