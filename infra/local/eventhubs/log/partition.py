@@ -102,6 +102,10 @@ class PartitionLog(ReadableLog):
     async def settled(self, appended: Appended) -> None:
         """Return when the append may be acknowledged under the flush policy, or raise StorageFailed."""
         await self._flusher.settled(appended.ticket)
+        self.check_settled(appended)
+
+    def check_settled(self, appended: Appended) -> None:
+        """StorageFailed unless the append may be acknowledged; to be asked when its ticket is done."""
         if appended.ticket is not None and self.high_watermark < appended.next_offset:
             raise StorageFailed(self._failure or f"{self._directory}: the partition was deleted")
 
