@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
@@ -13,7 +13,7 @@ from azure.eventhub import EventData, EventHubConsumerClient, EventHubProducerCl
 from benchmarks.hub_kafka import Run, stopwatch
 from benchmarks.load import PARTITIONS
 
-_BATCH = 1000
+BATCH = 1000
 _PATIENCE_S = 60.0
 
 
@@ -28,26 +28,28 @@ def _producer(connection: str, hub: str) -> Iterator[EventHubProducerClient]:
         yield client
 
 
-def send_batches(connection: str, hub: str, bodies: Sequence[bytes]) -> Run:
+def send_batches(connection: str, hub: str, bodies: Sequence[bytes], server_cpu_s: Callable[[], float]) -> Run:
     """Send all in batches of 1,000, in turn to the partitions; making the batches is part of it."""
-    with _producer(connection, hub) as client, stopwatch(len(bodies)) as runs:
-        for number in range(0, len(bodies), _BATCH):
-            batch = client.create_batch(partition_id=str(number // _BATCH % PARTITIONS))
-            for body in bodies[number : number + _BATCH]:
+    with _producer(connection, hub) as client, stopwatch(len(bodies), server_cpu_s) as runs:
+        for number in range(0, len(bodies), BATCH):
+            batch = client.create_batch(partition_id=str(number // BATCH % PARTITIONS))
+            for body in bodies[number : number + BATCH]:
                 batch.add(EventData(body))
             client.send_batch(batch)
     return runs[0]
 
 
-def send_singly(connection: str, hub: str, bodies: Sequence[bytes]) -> Run:
+def send_singly(connection: str, hub: str, bodies: Sequence[bytes], server_cpu_s: Callable[[], float]) -> Run:
     """Send each with a call of its own, in turn to the partitions."""
-    with _producer(connection, hub) as client, stopwatch(len(bodies)) as runs:
+    with _producer(connection, hub) as client, stopwatch(len(bodies), server_cpu_s) as runs:
         for number, body in enumerate(bodies):
             client.send_event(EventData(body), partition_id=str(number % PARTITIONS))
     return runs[0]
 
 
-def receive(connection: str, hub: str, count: int) -> tuple[Run, list[list[bytes]]]:
+def receive(
+    connection: str, hub: str, count: int, server_cpu_s: Callable[[], float]
+) -> tuple[Run, list[list[bytes]]]:
     """Read `count` events in batches, a thread per partition; the clock runs from the first event of all on."""
     bodies: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
     first, last = threading.Event(), threading.Event()
@@ -70,7 +72,7 @@ def receive(connection: str, hub: str, count: int) -> tuple[Run, list[list[bytes
         if not first.wait(_PATIENCE_S):
             raise RuntimeError("no event came")
         seen = sum(map(len, bodies))
-        with stopwatch(count - seen) as runs:
+        with stopwatch(count - seen, server_cpu_s) as runs:
             if not last.wait(_PATIENCE_S):
                 raise RuntimeError(f"only {sum(map(len, bodies))} of {count} events came")
         return runs[0], bodies

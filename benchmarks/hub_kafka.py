@@ -1,7 +1,7 @@
 """What one confluent-kafka client does with a broker: produce, consume, wait for single acknowledgements."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,29 +16,42 @@ _PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Run:
-    """Events, and how long they took: seconds, and CPU seconds of this process."""
+    """Events, and what they took: seconds, CPU seconds of this process and of the server's."""
 
     events: int
     seconds: float
     cpu_s: float
+    server_cpu_s: float
 
     @property
     def per_s(self) -> float:
         """Events per second."""
         return self.events / self.seconds
 
+    @property
+    def server_percent(self) -> float:
+        """CPU of the server in percent of that of this process."""
+        return 100 * self.server_cpu_s / self.cpu_s
+
+
+def no_server() -> float:
+    """The CPU seconds of a server that nobody looks at."""
+    return 0.0
+
 
 @contextmanager
-def stopwatch(events: int) -> Iterator[list[Run]]:
-    """Appends the run of the block to the list it gives."""
+def stopwatch(events: int, server_cpu_s: Callable[[], float]) -> Iterator[list[Run]]:
+    """Appends the run of the block to the list it gives. `server_cpu_s` tells what the server has used so far."""
     runs: list[Run] = []
-    cpu_begun, begun = time.process_time(), time.perf_counter()
+    server_begun, cpu_begun, begun = server_cpu_s(), time.process_time(), time.perf_counter()
     yield runs
     seconds, cpu_s = time.perf_counter() - begun, time.process_time() - cpu_begun
-    runs.append(Run(events, seconds, cpu_s))
+    runs.append(Run(events, seconds, cpu_s, server_cpu_s() - server_begun))
 
 
-def produce(producer: Producer, topic: str, bodies: Sequence[bytes]) -> Run:
+def produce(
+    producer: Producer, topic: str, bodies: Sequence[bytes], server_cpu_s: Callable[[], float] = no_server
+) -> Run:
     """Send all, in turn to the partitions, until all are acknowledged. RuntimeError if one is not."""
     failed: list[object] = []
 
@@ -46,7 +59,7 @@ def produce(producer: Producer, topic: str, bodies: Sequence[bytes]) -> Run:
         if error is not None:
             failed.append(error)
 
-    with stopwatch(len(bodies)) as runs:
+    with stopwatch(len(bodies), server_cpu_s) as runs:
         for number, body in enumerate(bodies):
             while True:
                 try:
@@ -62,7 +75,9 @@ def produce(producer: Producer, topic: str, bodies: Sequence[bytes]) -> Run:
     return runs[0]
 
 
-def consume(bootstrap: str, topic: str) -> tuple[Run, list[list[bytes]]]:
+def consume(
+    bootstrap: str, topic: str, server_cpu_s: Callable[[], float] = no_server
+) -> tuple[Run, list[list[bytes]]]:
     """Read all there is, without a group; the bodies of each partition. The clock runs from the first event on."""
     consumer = Consumer(
         {
@@ -81,7 +96,7 @@ def consume(bootstrap: str, topic: str) -> tuple[Run, list[list[bytes]]]:
         bodies: list[list[bytes]] = [[] for _ in parts]
         consumer.assign(parts)
         got = _take(consumer, 1, bodies)
-        with stopwatch(expected - got) as runs:
+        with stopwatch(expected - got, server_cpu_s) as runs:
             _take(consumer, expected - got, bodies)
         return runs[0], bodies
     finally:
