@@ -44,7 +44,7 @@ def run(folder: Path, *, quick: bool = False) -> Report:
             f"AMQP: {hub_amqp.library()}, sync; batches of 1,000, of which making them is part; single events by "
             "send_event. Server CPU is in percent of the client's CPU in the same time, kernel included.",
             "The peer is librdkafka's mock cluster: it runs inside the client, in memory, keeps 5 MB per partition "
-            "and flushes nothing. It shows what the client itself can do; the ratio is the hub's rate over the mock's.",
+            "and flushes nothing. It shows what the client itself can do; the ratio is the hub over the mock.",
             "Recovery: from the start of the process to its line 'ready', with a warm page cache; with marks every "
             "byte is checksummed, without them every batch is read.",
             "All bodies received were compared with those sent, by partition and in order.",

@@ -63,7 +63,7 @@ def _cut_partition(path: Path) -> str:
     segment = Segment.scan(path, LogSettings().index_interval_bytes, on_batch=lambda _: None)
     try:
         cut_bytes = segment.cut_unsound() if segment.unsound_bytes else 0
-        later = [each for each in path.parent.glob("*.log") if int(each.stem) > segment.base_offset]
+        later = [each for each in path.parent.glob("*.log") if each.stem.isdecimal() and each > path]
         for each in later:
             each.rename(set_aside(each, 0))
             mark_path(each).unlink(missing_ok=True)

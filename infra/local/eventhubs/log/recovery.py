@@ -28,7 +28,7 @@ def recover(directory: Path, settings: LogSettings, producers: ProducerWindow) -
     directory.mkdir(parents=True, exist_ok=True)
     for unfinished in directory.glob(f"*{SUFFIX}"):
         unfinished.unlink()
-    paths = sorted(directory.glob("*.log"))
+    paths = sorted(each for each in directory.glob("*.log") if each.stem.isdecimal())
     start_offset = read_start_offset(directory)
     flushed = read_flushed(directory)
     if not paths:
