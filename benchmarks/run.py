@@ -12,7 +12,7 @@ from rich.table import Table
 
 from benchmarks.report import RESULTS, Report
 
-NAMES = ("scoring", "windowing", "stream_memory", "end_to_end")
+NAMES = ("scoring", "windowing", "stream_memory", "end_to_end", "recommender_training")
 
 
 def main() -> int:
