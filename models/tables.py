@@ -257,20 +257,35 @@ def warm_up() -> None:
 def _text(values: list[str]) -> "pa.Array":
     import pyarrow as pa
 
-    return pa.array(values, type=pa.string())
+    encoded = [text.encode() for text in values]
+    ends = np.zeros(len(encoded) + 1, dtype=np.int32)
+    np.cumsum([len(text) for text in encoded], out=ends[1:])
+    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
 
 
 def _coded_text(column: Coded) -> "pa.Array":
     import pyarrow as pa
 
-    return pa.DictionaryArray.from_arrays(pa.array(column.codes), pa.array(column.values, type=pa.string()))
+    return pa.DictionaryArray.from_arrays(_numbers(column.codes), _text(column.values))
 
 
 def timestamps(us: Int64) -> "pa.Array":
     """A column of times from epoch microseconds."""
     import pyarrow as pa
 
-    return pa.array(us, type=pa.int64()).cast(pa.timestamp("us", tz="UTC"))
+    return _numbers(us).cast(pa.timestamp("us", tz="UTC"))
+
+
+def _numbers(column: npt.NDArray[Any]) -> "pa.Array":
+    """The column's own memory as an Arrow array.
+
+    Made of buffers, as `_text` is: `pa.array` imports pandas where it is installed, to know its types, and 55 MB
+    more are resident.
+    """
+    import pyarrow as pa
+
+    column = np.ascontiguousarray(column)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(column.dtype), len(column), [None, pa.py_buffer(column)])
 
 
 def epoch_us(column: Any) -> Int64:
@@ -293,7 +308,8 @@ def write_parquet(columns: dict[str, Any], metadata: dict[str, str]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.table(columns).replace_schema_metadata(metadata)
+    arrays = [_numbers(column) if isinstance(column, np.ndarray) else column for column in columns.values()]
+    table = pa.Table.from_arrays(arrays, names=list(columns)).replace_schema_metadata(metadata)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()

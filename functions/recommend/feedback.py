@@ -28,6 +28,7 @@ def rate(body: bytes, here: RecommendServices) -> RatingAccepted:
     time_us = now_us if request.time_us is None else request.time_us
     if time_us > now_us + _MAX_AHEAD_S * 1e6:
         raise BadInput(f"time_us: expected a time that is not in the future, got {time_us} (now it is {now_us})")
+    time_us = min(time_us, now_us)
     key = checked_id(request.key, "key")
     before = read_profile(here.state, user)
     if _is_known(before, item, key, request.rating):
@@ -45,11 +46,13 @@ def forget(user: str | None, here: RecommendServices) -> Forgotten:
     Safe to repeat. Ratings that come later begin a new profile.
     """
     user = checked_id(user, "user")
-    event = ForgetEvent(user=user, time_us=int(here.clock.now() * 1e6))
-    ratings = len(read_profile(here.state, user).ratings)
+    rated = read_profile(here.state, user).ratings.values()
+    # Another instance's clock may be a little ahead.
+    until_us = max([int(here.clock.now() * 1e6), *(each.time_us for each in rated)])
+    event = ForgetEvent(user=user, time_us=until_us)
     here.ratings.send(user, msgspec.json.encode(event))
     apply_events(here.state, user, [event])
-    return Forgotten(user=user, time_us=event.time_us, ratings=ratings)
+    return Forgotten(user=user, time_us=event.time_us, ratings=len(rated))
 
 
 def _is_known(profile: Profile, item: str, key: str, rating: float) -> bool:

@@ -100,8 +100,11 @@ class EventHubSender:
                 self._stuck = [each for each in self._stuck if each.is_alive()]
                 if len(self._stuck) >= _MOST_STUCK:
                     raise TryLater(f"hub {self._hub}: {len(self._stuck)} connections wait for an answer")
-                lane = self._lanes[number] = _Lane(self._hub, self._make_client)
-                lane.start()
+                # All that are missing: only the very first event waits for a connection.
+                for each in set(range(_LANES)) - set(self._lanes):
+                    self._lanes[each] = _Lane(self._hub, self._make_client)
+                    self._lanes[each].start()
+                lane = self._lanes[number]
             return lane
 
     def _abandon(self, number: int, lane: "_Lane") -> None:
@@ -133,7 +136,10 @@ class _Lane(threading.Thread):
         self._client: EventHubProducerClient | None = None
 
     def run(self) -> None:
-        """Send what is queued until None comes."""
+        """Connect, then send what is queued until None comes."""
+        with contextlib.suppress(Exception):  # the first event will say what is wrong
+            self._client = self._make_client()
+            self._client.create_batch()
         while (sending := self.queue.get()) is not None:
             try:
                 self._send(sending)

@@ -21,6 +21,7 @@ from infra.cli import (
     models,
     queues,
     ratings,
+    recommend,
     runs,
     status,
     sweep,
@@ -51,6 +52,9 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(train.app, name="train")
 app.add_typer(ratings.app, name="ratings")
 app.add_typer(sweep.app, name="sweep")
+app.command("recommend")(recommend.recommend)
+app.command("similar")(recommend.similar)
+app.command("variants")(recommend.variants)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(runs.app, name="runs")

@@ -138,6 +138,7 @@ def set_aside(
         typer.Option(help="Only these: late, malformed, ahead-of-clock, too-many-devices, too-many-readings."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, of the latest archive segments first.")] = 100,
+    ratings: Annotated[bool, typer.Option("--ratings", help="Of the hub of ratings instead.")] = False,
     as_json: output.AsJson = False,
 ) -> None:
     """List readings and events that are in no window, with the reason and their place in the log.
@@ -146,13 +147,20 @@ def set_aside(
     """
     from itertools import islice
 
+    from infra.azure.blobs import AzureBlobs
+    from infra.feed.ratings import set_aside_ratings
     from models.contracts import Reason
 
     reasons = ["late", *Reason]
     if reason is not None and reason not in reasons:
         raise BadInput(f"--reason: expected one of {', '.join(reasons)}, got {reason!r}")
-    found = (each for each in open_results(load_settings()).set_aside() if reason in (None, each.reason))
-    listed = list(islice(found, limit))
+    settings = load_settings()
+    found = (
+        set_aside_ratings(AzureBlobs(settings.data_storage.get_secret_value()), settings.ratings_hub)
+        if ratings
+        else open_results(settings).set_aside()
+    )
+    listed = list(islice((each for each in found if reason in (None, each.reason)), limit))
     if as_json:
         output.print_json(listed)
         return

@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from infra.feed.ratings import set_aside_ratings
 from models import names
 from models.contracts import DeadLetter, FeedbackEvent, ForgetEvent, Reason
 from models.contracts.feedback import RatingsEvent
@@ -121,6 +122,16 @@ def test_what_is_no_event_is_set_aside_with_its_place_and_reason_and_the_rest_co
     status = part.status()
     assert (status["events"], status["ratings"], status["dead_lettered"]) == (9, 1, 8)
     assert stores.partition().status() == status
+
+
+def test_what_was_set_aside_is_listed_latest_first_and_only_that_of_whole_segments(stores: Stores) -> None:
+    part = stores.partition()
+    for n in range(2):
+        part.process(chunk([b"%d" % n], start=n))
+        part.checkpoint()
+    stores.blobs.create(names.dead_letter_blob(HUB, 0, 2, 9), b"an attempt that died")
+    listed = list(set_aside_ratings(stores.blobs, HUB))
+    assert [(each.partition, each.offset, each.body) for each in listed] == [(0, 1, "1"), (0, 0, "0")]
 
 
 def test_a_segment_that_storage_forgot_is_noticed_and_written_again(stores: Stores) -> None:

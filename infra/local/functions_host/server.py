@@ -14,7 +14,10 @@ from infra.local.functions_host.errors import AddressInUse
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 picks a free one. Raises AddressInUse."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    # The protocol by name: asyncio turns Nagle's algorithm off only where it reads TCP, and an answer of two writes
+    # would wait 40 ms for the caller's delayed acknowledgement.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
