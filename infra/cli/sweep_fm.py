@@ -29,6 +29,12 @@ def fm(
     ),
     name: Annotated[str, typer.Option(help="Name of the study in that file.")] = "fm",
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")] = "auto",
+    register: Annotated[
+        bool, typer.Option("--register", help="Store the winner as a version; needs --test.")
+    ] = False,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Register, and make it live unless it is worse than the live version.")
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(help="Write trials and the winner's test figures to this .json, plots beside it.")
     ] = None,
@@ -43,6 +49,8 @@ def fm(
     from training.recommend.fm.sweep import FmPlan, sweep_fm
     from training.recommend.report import prepare
 
+    if (register or promote) and test is None:
+        raise typer.BadParameter("--register and --promote need --test: versions are compared on it")
     if report is not None:
         prepare(report)
     ratings, held_out = train_fm.checked(train, test, columns)
@@ -66,7 +74,10 @@ def fm(
         "trials": found.trials,
     }
     if held_out is not None:
-        document["test"] = run_fm(ratings, held_out, found.best, 1, device=device)[0]
+        measured, fits = run_fm(ratings, held_out, found.best, 1, device=device)
+        document["test"] = measured
+        if register or promote:
+            document |= train_fm.registered(measured, fits, (ratings, held_out), None, promote=promote)
     scored = sorted(
         (trial for trial in found.trials if trial.score is not None), key=lambda trial: trial.score or 0.0
     )
@@ -90,3 +101,4 @@ def fm(
             f"\nthe winner on the test part: accuracy {test_report.accuracy:.4f}, F1 {test_report.f1:.4f}, "
             f"log-loss {test_report.log_loss:.4f}, AUC {test_report.auc:.4f}"
         )
+    train_fm.print_version(document)

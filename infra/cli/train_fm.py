@@ -1,7 +1,7 @@
 """`penstock train fm`: fit a factorization machine, and measure it on a test file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import typer
@@ -87,17 +87,14 @@ def fm(
     found, fits = _run((ratings, held_out), options, seeds, _features(users, items), device, quiet=as_json)
     document = msgspec.to_builtins(found)
     if register or promote:
-        document["registered"] = _registered(found, fits, (ratings, held_out), items, promote=promote)
+        document |= registered(found, fits, (ratings, held_out), items, promote=promote)
     if report:
         report.write_bytes(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
     if as_json:
         output.print_json(document)
     else:
         _print(found)
-        if "registered" in document:
-            output.stdout.print(
-                "version {version}: {state} ({reason})".format(**document["registered"]), soft_wrap=True
-            )
+        print_version(document)
 
 
 def checked(train_path: Path, test_path: Path | None, columns: str | None) -> "tuple[Ratings, Ratings | None]":
@@ -159,14 +156,14 @@ def _run(
         )
 
 
-def _registered(
+def registered(
     report: "FmReport",
     fits: "list[FmFit]",
     pair: "tuple[Ratings, Ratings]",
     items: Path | None,
     *,
     promote: bool,
-) -> dict[str, str]:
+) -> dict[str, str | bool]:
     """What became of the fit that did best on its own validation part: the test part must not choose among them."""
     from infra.azure.blobs import AzureBlobs
     from infra.clock import SystemClock
@@ -187,9 +184,16 @@ def _registered(
     )
     if not promote:
         reason = f"penstock models promote {manifest.version} --model {settings.fm}"
-        return {"version": manifest.version, "state": "not live yet", "reason": reason}
+        return {"version": manifest.version, "promoted": False, "reason": reason}
     outcome = promote_fm(registry, manifest.version, *pair)
-    return {"version": manifest.version, "state": "live" if outcome.promoted else "refused", "reason": outcome.reason}
+    return {"version": manifest.version, "promoted": outcome.promoted, "reason": outcome.reason}
+
+
+def print_version(document: dict[str, Any]) -> None:
+    """What became of the fit, if it was registered."""
+    if "version" in document:
+        state = "live" if document["promoted"] else "not live"
+        output.stdout.print(f"version {document['version']} ({state}): {document['reason']}", soft_wrap=True)
 
 
 def _print(report: "FmReport") -> None:
