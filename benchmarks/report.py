@@ -12,7 +12,17 @@ import msgspec
 import psutil
 
 RESULTS = Path(__file__).parent / "results"
-_LIBRARIES = ("aiokafka", "faust-streaming", "msgspec", "numpy", "onnxruntime", "pyarrow", "scikit-learn")
+_LIBRARIES = (
+    "aiokafka",
+    "azure-eventhub",
+    "confluent-kafka",
+    "faust-streaming",
+    "msgspec",
+    "numpy",
+    "onnxruntime",
+    "pyarrow",
+    "scikit-learn",
+)
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):

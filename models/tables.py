@@ -136,13 +136,13 @@ def encode_batch(batch: WindowBatch) -> bytes:
     """Parquet bytes of a window batch."""
     w = batch.windows
     columns = {
-        "device": _text(w.device),
-        "sensor": _text(w.sensor),
+        "device": text_column(w.device),
+        "sensor": text_column(w.sensor),
         "start": timestamps(w.start_us),
         "count": w.count,
         "duplicates": w.duplicates,
         **{name: w.features[:, i] for i, name in enumerate(FEATURES)},
-        "closed_by": _text(w.closed_by),
+        "closed_by": text_column(w.closed_by),
         "closed_offset": w.closed_offset,
     }
     return write_parquet(columns, {"through_offset": str(batch.through_offset), "closed_at": repr(batch.closed_at)})
@@ -176,17 +176,17 @@ def encode_predictions(predictions: Predictions) -> bytes:
     p = predictions
     return write_parquet(
         {
-            "device": _text(p.device),
-            "sensor": _text(p.sensor),
+            "device": text_column(p.device),
+            "sensor": text_column(p.sensor),
             "start": timestamps(p.start_us),
             "count": p.count,
             "duplicates": p.duplicates,
             **{name: p.features[:, i] for i, name in enumerate(FEATURES)},
             "closed_offset": p.closed_offset,
-            "status": _text(p.status),
+            "status": text_column(p.status),
             "decision": p.decision,
             "score": p.score,
-            "model_version": _text(p.model_version),
+            "model_version": text_column(p.model_version),
         },
         {},
     )
@@ -254,23 +254,43 @@ def warm_up() -> None:
     encode_coded_readings(nothing, nothing, np.zeros(1, dtype=np.int64), np.zeros(1), np.zeros(1, dtype=np.int64))
 
 
-def _text(values: list[str]) -> "pa.Array":
+def text_column(values: list[str]) -> "pa.Array":
+    """A column of texts."""
     import pyarrow as pa
 
-    return pa.array(values, type=pa.string())
+    encoded = [text.encode() for text in values]
+    ends = np.zeros(len(encoded) + 1, dtype=np.int32)
+    np.cumsum([len(text) for text in encoded], out=ends[1:])
+    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
 
 
 def _coded_text(column: Coded) -> "pa.Array":
     import pyarrow as pa
 
-    return pa.DictionaryArray.from_arrays(pa.array(column.codes), pa.array(column.values, type=pa.string()))
+    return pa.DictionaryArray.from_arrays(_numbers(column.codes), text_column(column.values))
 
 
 def timestamps(us: Int64) -> "pa.Array":
     """A column of times from epoch microseconds."""
     import pyarrow as pa
 
-    return pa.array(us, type=pa.int64()).cast(pa.timestamp("us", tz="UTC"))
+    return _numbers(us).cast(pa.timestamp("us", tz="UTC"))
+
+
+def _numbers(column: npt.NDArray[Any]) -> "pa.Array":
+    """The column's own memory as an Arrow array.
+
+    Made of buffers, as `text_column` is: `pa.array` imports pandas where it is installed, to know its types, and
+    55 MB more are resident.
+    """
+    import pyarrow as pa
+
+    column = np.ascontiguousarray(column)
+    if column.dtype == np.bool_:
+        return pa.Array.from_buffers(
+            pa.bool_(), len(column), [None, pa.py_buffer(np.packbits(column, bitorder="little"))]
+        )
+    return pa.Array.from_buffers(pa.from_numpy_dtype(column.dtype), len(column), [None, pa.py_buffer(column)])
 
 
 def epoch_us(column: Any) -> Int64:
@@ -293,7 +313,8 @@ def write_parquet(columns: dict[str, Any], metadata: dict[str, str]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.table(columns).replace_schema_metadata(metadata)
+    arrays = [_numbers(column) if isinstance(column, np.ndarray) else column for column in columns.values()]
+    table = pa.Table.from_arrays(arrays, names=list(columns)).replace_schema_metadata(metadata)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()

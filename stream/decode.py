@@ -180,7 +180,7 @@ def _columns(rows: list[Reading | FlushMarker], event: Int64, item: Int64, rejec
         device=[row.device for row in rows],
         sensor=sensor,
         ts_us=np.empty(0, dtype=np.int64),
-        value=np.array(value, dtype=np.float64),
+        value=np.fromiter(value, dtype=np.float64, count=len(value)),
         event=event,
         item=item,
         rejected=rejected,
@@ -194,9 +194,10 @@ def _columns(rows: list[Reading | FlushMarker], event: Int64, item: Int64, rejec
 
 def _epoch_us_of_all(times: list[Any]) -> Int64:
     """`models.contracts.epoch_us` of every time; raises BadInput if any of them is outside its range."""
-    if not set(map(type, times)) <= {float}:
+    try:
+        seconds = np.fromiter(times, dtype=np.float64, count=len(times))
+    except TypeError:  # a datetime among them
         return np.array([epoch_us(ts) for ts in times], dtype=np.int64)
-    seconds = np.array(times, dtype=np.float64)
     with np.errstate(over="ignore"):
         us = np.rint(np.where(seconds < MILLISECONDS_FROM, seconds, seconds / 1000.0) * 1e6)
     if len(us) and not (us.min() >= 0 and us.max() <= MAX_EPOCH_US):

@@ -139,7 +139,7 @@ class RatingsPartition:
 
     # ------------------------------------------------------------------ store
 
-    def hand_over_due(self) -> bool:
+    def hand_over_due(self, *, caught_up: bool = False) -> bool:
         """Whether events wait to be applied."""
         return self._applied < self.next_offset
 

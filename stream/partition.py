@@ -248,13 +248,17 @@ class Partition:
 
     # ------------------------------------------------------------------ store
 
-    def hand_over_due(self) -> bool:
-        """Whether closed windows have waited long enough, or a batch is waiting after an error."""
+    def hand_over_due(self, *, caught_up: bool = False) -> bool:
+        """Whether closed windows have waited long enough, or a batch is waiting after an error.
+
+        `caught_up`: nothing more waits to be processed, so that the cost of collecting holds nothing up.
+        """
         if self._pending is not None:
             return True
         if self._closable_since is None:
             return False
-        wait_s = max(self._config.batch_max_age_s, _COLLECT_SHARE * self._collect_cost_s)
+        cost_s = 0.0 if caught_up else _COLLECT_SHARE * self._collect_cost_s
+        wait_s = max(self._config.batch_max_age_s, cost_s)
         return time.monotonic() - self._closable_since >= wait_s
 
     def archive_due(self) -> bool:
@@ -340,8 +344,11 @@ class Partition:
     def archive(self) -> None:
         """Write what was read into the archive. Raises as `checkpoint` does; repeating it is harmless."""
         started = time.monotonic()
-        self._require_own_checkpoint()
-        self._require(self._archive.segments[-1:])
+        if self._archive.segments:
+            # Written after the checkpoint: where it stands, so does the checkpoint.
+            self._require(self._archive.segments[-1:])
+        else:
+            self._require_own_checkpoint()
         self._archive.flush(self.next_offset - 1)
         self.archive_s += time.monotonic() - started
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from models.tables import Coded
 
 Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
 UNKNOWN = -1
 
 
@@ -22,8 +23,10 @@ class Series:
         self.sensors: list[str] = []
         self._device_ids: dict[str, int] = {}
         self._sensor_ids: dict[str, int] = {}
-        # By sensor number << 32 | device number: integers are cheaper than tuples of names.
-        self._series_ids: dict[int, int] = {}
+        # Keys (device number << 32 | sensor number) in ascending order, and the series of each: a dictionary of
+        # 200,000 integers takes nine times the memory.
+        self._keys = np.empty(0, dtype=np.int64)
+        self._series_of_key = np.empty(0, dtype=np.int32)
         self._of = np.empty((2, 0), dtype=np.int32)
         """Device and sensor number of each series; grows by doubling, `_count` columns are in use."""
         self._count = 0
@@ -44,8 +47,7 @@ class Series:
         series._device_ids = {name: i for i, name in enumerate(series.devices)}
         series._sensor_ids = {name: i for i, name in enumerate(series.sensors)}
         series._of, series._count = np.stack((device_of, sensor_of)), len(device_of)
-        keys = (sensor_of.astype(np.int64) << 32 | device_of).tolist()
-        series._series_ids = {key: i for i, key in enumerate(keys)}
+        series._add_keys(_key(device_of, sensor_of), np.arange(series._count, dtype=np.int32))
         return series
 
     def device_ids(self, names: Sequence[str]) -> Int32:
@@ -58,12 +60,28 @@ class Series:
 
     def series_ids(self, device: Int32, sensors: Sequence[str]) -> Int32:
         """Number of each (device number, sensor) pair; UNKNOWN for a new one beyond `max_series`."""
-        sensor = np.fromiter(map(self._sensor_ids.get, sensors, repeat(UNKNOWN)), dtype=np.int64, count=len(sensors))
-        keys = (sensor << 32 | device).tolist()
-        ids = np.fromiter(map(self._series_ids.get, keys, repeat(UNKNOWN)), dtype=np.int32, count=len(keys))
-        for i in np.flatnonzero(ids == UNKNOWN).tolist():
-            ids[i] = self._series_id(int(device[i]), sensors[i])
+        sensor = np.fromiter(map(self._sensor_ids.get, sensors, repeat(UNKNOWN)), dtype=np.int32, count=len(sensors))
+        ids = self._known(_key(device, sensor))
+        unknown = np.flatnonzero(ids == UNKNOWN).tolist()
+        if unknown:
+            added: dict[int, int] = {}
+            for i in unknown:
+                ids[i] = self._series_id(int(device[i]), sensors[i], added)
+            if added:
+                self._add_keys(np.array(list(added), dtype=np.int64), np.array(list(added.values()), dtype=np.int32))
         return ids
+
+    def _known(self, keys: Int64) -> Int32:
+        """Series of each key; UNKNOWN for one that is not there."""
+        if len(self._keys) == 0:
+            return np.full(len(keys), UNKNOWN, dtype=np.int32)
+        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        return np.where(self._keys[place] == keys, self._series_of_key[place], np.int32(UNKNOWN))
+
+    def _add_keys(self, keys: Int64, series: Int32) -> None:
+        keys, series = np.concatenate((self._keys, keys)), np.concatenate((self._series_of_key, series))
+        order = np.argsort(keys)
+        self._keys, self._series_of_key = keys[order], series[order]
 
     @property
     def device_of(self) -> Int32:
@@ -93,20 +111,23 @@ class Series:
         self.devices.append(name)
         return number
 
-    def _series_id(self, device: int, name: str) -> int:
-        if self._count >= self.max_series:
-            return self._series_ids.get(self._sensor_ids.get(name, UNKNOWN) << 32 | device, UNKNOWN)
+    def _series_id(self, device: int, name: str, added: dict[int, int]) -> int:
+        """Number of a series that was not known before the call that `added` others already."""
         sensor = self._sensor_ids.get(name)
+        if sensor is not None and (known := added.get(device << 32 | sensor)) is not None:
+            return known
+        if self._count >= self.max_series:
+            return UNKNOWN
         if sensor is None:
             sensor = self._sensor_ids[name] = len(self.sensors)
             self.sensors.append(name)
-        key = sensor << 32 | device
-        known = self._series_ids.get(key)
-        if known is not None:
-            return known
         if self._count == self._of.shape[1]:
             self._of = np.concatenate((self._of, np.zeros((2, max(64, self._count)), dtype=np.int32)), axis=1)
-        self._series_ids[key] = number = self._count
+        added[device << 32 | sensor] = number = self._count
         self._of[:, number] = device, sensor
         self._count += 1
         return number
+
+
+def _key(device: Int32, sensor: Int32) -> Int64:
+    return device.astype(np.int64) << 32 | sensor

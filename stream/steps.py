@@ -29,8 +29,8 @@ class Steps(Protocol):
         """The partition's end was watched for so long, and nothing came."""
         ...
 
-    def hand_over_due(self) -> bool:
-        """Whether `hand_over` should be called."""
+    def hand_over_due(self, *, caught_up: bool = False) -> bool:
+        """Whether `hand_over` should be called; `caught_up`: nothing more waits to be processed."""
         ...
 
     def hand_over(self) -> None:

@@ -57,13 +57,13 @@ class ClosedWindows:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Readings of open windows in log order: series, time relative to `base_us` (compact where it fits), value.
+    """Readings of open windows in log order: series, time relative to `base_us`, value; compact where it fits.
 
     `back` tells which of the windows over a reading the row belongs to: the one starting that many hops before
     the reading's own pane (0 for tumbling windows).
     """
 
-    series: Int32
+    series: npt.NDArray[np.uint16] | Int32
     base_us: int
     relative_us: npt.NDArray[np.uint32] | Int64
     value: Float64
@@ -74,12 +74,13 @@ class Block:
 
     @classmethod
     def of(cls, series: Int32, ts_us: Int64, value: Float64, back: npt.NDArray[np.uint8] | None) -> "Block":
-        """A block of n > 0 rows; times are stored in 4 bytes where they span less than 71 minutes."""
+        """A block of n > 0 rows: series below 65,536 in 2 bytes, times that span less than 71 minutes in 4."""
         base = int(ts_us.min())
         relative: npt.NDArray[np.uint32] | Int64 = ts_us - base
         if int(relative.max()) <= np.iinfo(np.uint32).max:
             relative = relative.astype(np.uint32)
-        return cls(series, base, relative, value, back)
+        small = int(series.max()) <= np.iinfo(np.uint16).max
+        return cls(series.astype(np.uint16) if small else series, base, relative, value, back)
 
     @property
     def ts_us(self) -> Int64:

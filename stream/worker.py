@@ -101,7 +101,7 @@ class PartitionWorker:
                 self.partition.process(chunk)
                 self._busy_at = time.monotonic()
             self._watch_end(got_chunk=chunk is not None)
-            await self._store_due()
+            await self._store_due(caught_up=chunk is None)
 
     async def _next_chunk(self) -> Chunk | None:
         try:
@@ -160,7 +160,7 @@ class PartitionWorker:
         else:
             self.partition.close_idle(now - self._watched_since)
 
-    async def _store_due(self) -> None:
+    async def _store_due(self, *, caught_up: bool) -> None:
         """Store what is due; on an outage try again until it works, on a lost race start from the checkpoint."""
         reported = False
         while not self._stopped:
@@ -170,7 +170,7 @@ class PartitionWorker:
                     # One at a time: each holds a copy of its partition's state.
                     async with self._checkpointing:
                         await asyncio.to_thread(self.partition.checkpoint)
-                if self.partition.hand_over_due():
+                if self.partition.hand_over_due(caught_up=caught_up):
                     await asyncio.to_thread(self.partition.hand_over)
                 if self.partition.archive_due():
                     await asyncio.to_thread(self.partition.archive)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infra.cli import context, output, ratings_options, train_als
+from infra.cli import context, output, ratings_options, sweep_fm, train_als
 from models.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from training.recommend.sweep import Plan, Sweep
 
 app = typer.Typer(help="Search the options of a model with Optuna, on training data alone.", no_args_is_help=True)
+app.command("fm")(sweep_fm.fm)
 _SHOWN = 10
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli import context, output, train_als
+from infra.cli import context, output, train_als, train_fm
 from models.errors import BadInput
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ _SHOWN = 20
 
 
 app.command("als")(train_als.als)
+app.command("fm")(train_fm.fm)
 
 
 @app.callback()

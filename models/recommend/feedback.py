@@ -9,7 +9,7 @@ import numpy.typing as npt
 from models.contracts.feedback import FeedbackEvent, RatingsEvent
 from models.errors import BadInput
 from models.recommend.ratings import Float32, Int64
-from models.tables import epoch_us, read_parquet, timestamps, write_parquet
+from models.tables import epoch_us, read_parquet, text_column, timestamps, write_parquet
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +47,12 @@ class Feedback:
 
 def encode_feedback(feedback: Feedback) -> bytes:
     """Parquet bytes of feedback."""
-    import pyarrow as pa
-
-    def text(values: list[str]) -> "pa.Array":
-        return pa.array(values, type=pa.string())
-
     columns = {
-        "user": text(feedback.user),
-        "item": text(feedback.item),
+        "user": text_column(feedback.user),
+        "item": text_column(feedback.item),
         "rating": feedback.rating,
         "time": timestamps(feedback.time_us),
-        "key": text(feedback.key),
+        "key": text_column(feedback.key),
         "forget": feedback.forget,
         "offset": feedback.offset,
     }

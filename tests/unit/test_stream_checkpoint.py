@@ -49,6 +49,18 @@ def test_what_was_stored_comes_back_and_goes_on_as_before() -> None:
     assert closed_after.features.values.tobytes() == closed_before.features.values.tobytes()
 
 
+def test_series_beyond_two_bytes_stay_apart() -> None:
+    windows = open_windows(WindowSpec(60, 60))
+    device = np.zeros(3, dtype=np.int32)
+    for low in (0, 65_534):
+        numbers = np.arange(low, low + 3, dtype=np.int32)
+        windows.add(Rows(device, numbers, np.full(3, 100 * S), np.arange(3.0), np.full(3, 9_000 * S)))
+    windows.add(Rows(device[:1], np.array([-1], dtype=np.int32), np.zeros(1, np.int64), np.zeros(1), np.full(1, S)))
+    closed = windows.take_closed(np.zeros(70_000, dtype=np.int32))
+    assert closed is not None
+    assert closed.series.tolist() == [0, 1, 2, 65_534, 65_535, 65_536]
+
+
 def test_an_empty_state_can_be_stored() -> None:
     empty = Checkpoint(0, 0, 0, 0, Counters(), Series(10, 20), open_windows(HOPPING))
     assert (

@@ -303,6 +303,16 @@ def test_a_quiet_partition_closes_nothing_before_idle_after() -> None:
     assert windows_in(blobs, SPECS[0]) == []
 
 
+def test_closed_windows_wait_for_cheaper_collecting_only_while_more_is_to_be_processed() -> None:
+    log = Log()
+    log.add(reading("a", 100.0), reading("a", 200.0), at=10_000.0)
+    part = partition(FakeBlobs(), config())
+    part._collect_cost_s = 1_000.0
+    part.process(log.chunk(0, 1))
+    assert not part.hand_over_due()
+    assert part.hand_over_due(caught_up=True)
+
+
 def test_each_batch_is_announced_and_an_adopted_one_again() -> None:
     log, blobs, queue = Log(), FakeBlobs(), FakeQueue()
     log.add(reading("a", 100.0), reading("a", 200.0), at=10_000.0)

@@ -1,4 +1,4 @@
-"""Reading Parquet files."""
+"""Reading and writing Parquet files."""
 
 import subprocess
 import sys
@@ -20,6 +20,25 @@ for _ in range(20):
     decode_readings(data)
 print(len(set(os.listdir("/proc/self/task")) - before))
 """
+
+WRITE = """
+import sys
+from models.tables import warm_up
+warm_up()
+sys.exit("pandas" in sys.modules)
+"""
+
+
+def test_writing_a_file_does_not_import_pandas_where_it_is_installed() -> None:
+    # 55 MB of a worker's memory.
+    subprocess.run([sys.executable, "-c", WRITE], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_texts_of_any_length_and_alphabet_come_back() -> None:
+    texts = ["", "a", "Gerät-7/Ω\n", "x" * 256, ""]
+    readings = Readings(texts, texts[::-1], np.arange(5), np.zeros(5), np.arange(5))
+    found = decode_readings(encode_readings(readings))
+    assert (found.device, found.sensor) == (texts, texts[::-1])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")

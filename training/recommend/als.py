@@ -66,7 +66,7 @@ class AlsOptions(msgspec.Struct, frozen=True, kw_only=True):
 _DEFAULTS: Final[dict[tuple[Engine, Objective], AlsOptions]] = {
     ("native", "implicit"): AlsOptions(),
     ("native", "explicit"): AlsOptions(objective="explicit", factors=10, regularization=0.05, iterations=20),
-    ("spark", "implicit"): AlsOptions(factors=32, regularization=0.2, alpha=2.0),
+    ("spark", "implicit"): AlsOptions(factors=32, regularization=0.15, alpha=1.0),
     ("spark", "explicit"): AlsOptions(objective="explicit", factors=10, regularization=0.05, iterations=20),
 }
 

@@ -6,13 +6,14 @@ away a quarter favours too heavy a regularisation, above all under the objective
 of the native implicit winner is carried over to the whole training part by the rule of `als.suited`.
 """
 
+import dataclasses
 import logging
 import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 import msgspec
 
@@ -57,6 +58,36 @@ class Sweep:
     trials: list[Trial]
 
 
+class Searched(Protocol):
+    """A finished search, as plots need it."""
+
+    @property
+    def metric(self) -> str:
+        """What trials were compared by: "ndcg_at_k", of which more is better, or an error."""
+        ...
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials, in the order of their numbers."""
+        ...
+
+
+class Planned(Protocol):
+    """What a study is about: a dataclass, whose fields must be the same when it is resumed."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def seed(self) -> int:
+        """Of the sampler."""
+        ...
+
+    @property
+    def metric(self) -> str:
+        """What trials are compared by: "ndcg_at_k", of which more is better, or an error."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is searched, and how. A study is resumed only under the same plan and ratings."""
@@ -90,15 +121,11 @@ def sweep_als(
     `progress` is called with the number of finished trials. Raises BadInput if the stored study is about something
     else, or no trial succeeded; ConfigurationError if Optuna is not installed.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise ConfigurationError(f"{error}; install what a sweep needs: pip install 'penstock[training]'") from error
     if trials < 1 or jobs < 1:
         raise BadInput(f"sweep: expected at least one trial and one job, got {trials} and {jobs}")
     parts = folds(train, plan.n_folds, plan.seed)
-    opened = _opened(study, name, plan, train)
-    progress(len(_finished(opened)))
+    opened = open_study(study, name, plan, train)
+    progress(len(finished_trials(opened)))
 
     def run(count: int, at_once: int) -> None:
         opened.optimize(
@@ -106,7 +133,7 @@ def sweep_als(
             n_trials=count,
             n_jobs=at_once,
             catch=(BadInput,),
-            callbacks=[lambda at, _: progress(len(_finished(at)))],
+            callbacks=[lambda at, _: progress(len(finished_trials(at)))],
         )
 
     with one_blas_thread():
@@ -114,18 +141,24 @@ def sweep_als(
             # Alone: two threads may both take a trial that waits in SQLite.
             opened.enqueue_trial(_start(plan, parts[0].train))
             run(1, 1)
-        if (missing := trials - len(_finished(opened))) > 0:
+        if (missing := trials - len(finished_trials(opened))) > 0:
             run(missing, min(jobs, missing))
-    if not any(trial.state == optuna.trial.TrialState.COMPLETE for trial in opened.trials):
+    if not any(trial.state.name == "COMPLETE" for trial in opened.trials):
         raise BadInput(f"sweep: none of {len(opened.trials)} trials succeeded")
     best = opened.best_trial
     winner = _carried_over(_options(best.params, plan), plan, parts[0].train, train)
-    return Sweep(plan.metric, winner, best.value or 0.0, [_trial(each) for each in opened.trials])
+    return Sweep(plan.metric, winner, best.value or 0.0, [trial_of(each) for each in opened.trials])
 
 
-def _opened(path: Path, name: str, plan: Plan, train: Ratings) -> "optuna.Study":
-    import optuna
+def open_study(path: Path, name: str, plan: Planned, train: Ratings) -> "optuna.Study":
+    """The study of `plan` on `train`, stored in the SQLite file `path`: made, or taken up again.
 
+    Raises BadInput if the stored one is about something else; ConfigurationError if Optuna is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigurationError(f"{error}; install what a sweep needs: pip install 'penstock[training]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +184,7 @@ def _opened(path: Path, name: str, plan: Plan, train: Ratings) -> "optuna.Study"
             direction="maximize" if plan.metric == "ndcg_at_k" else "minimize",
             load_if_exists=True,
         )
-    about = {"ratings": fingerprint(train), **{field: getattr(plan, field) for field in plan.__dataclass_fields__}}
+    about = {"ratings": fingerprint(train), **dataclasses.asdict(plan)}
     stored = study.user_attrs.get("about")
     if stored is None:
         study.set_user_attr("about", about)
@@ -163,7 +196,7 @@ def _opened(path: Path, name: str, plan: Plan, train: Ratings) -> "optuna.Study"
     return study
 
 
-def _finished(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
+def finished_trials(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
     """Those that need not be done again; one that was running when its process was killed must."""
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
 
@@ -218,7 +251,8 @@ def _options(params: dict[str, int | float | str], plan: Plan) -> AlsOptions:
     return msgspec.convert({**params, "objective": plan.objective, "seed": plan.seed}, AlsOptions)
 
 
-def _trial(trial: "optuna.trial.FrozenTrial") -> Trial:
+def trial_of(trial: "optuna.trial.FrozenTrial") -> Trial:
+    """What a report says of a trial."""
     complete = trial.state.name == "COMPLETE"
     return Trial(
         number=trial.number,

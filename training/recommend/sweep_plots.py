@@ -5,24 +5,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from training.recommend.report import Plot
-from training.recommend.sweep import Sweep
+from training.recommend.sweep import Searched
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def by_trial(sweep: Sweep) -> Plot:
+def by_trial(sweep: Searched) -> Plot:
     """Score of each finished trial, and the best so far."""
 
     def plot(axes: "Axes") -> None:
         scored = [(trial.number, trial.score) for trial in sweep.trials if trial.score is not None]
         stopped = [trial.number for trial in sweep.trials if trial.state == "pruned"]
         number, score = np.array(scored).T
-        best = np.minimum.accumulate(score) if sweep.metric == "rmse" else np.maximum.accumulate(score)
+        best = np.minimum.accumulate(score) if sweep.metric != "ndcg_at_k" else np.maximum.accumulate(score)
         axes.plot(number, score, "o", markersize=4, label="trial")
         axes.step(number, best, where="post", label="best so far")
         if stopped:
-            floor = np.full(len(stopped), score.max() if sweep.metric == "rmse" else score.min())
+            floor = np.full(len(stopped), score.max() if sweep.metric != "ndcg_at_k" else score.min())
             axes.plot(stopped, floor, "x", color="0.6", markersize=4, label="stopped early (no score)")
         axes.set_xlabel("trial")
         axes.locator_params(axis="x", integer=True)
@@ -32,7 +32,7 @@ def by_trial(sweep: Sweep) -> Plot:
     return plot
 
 
-def by_option(sweep: Sweep) -> Plot:
+def by_option(sweep: Searched) -> Plot:
     """Score over the regularisation, sized by factors, coloured by the confidence if there is one."""
 
     def plot(axes: "Axes") -> None:

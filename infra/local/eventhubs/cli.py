@@ -1,10 +1,11 @@
-"""The command line: `serve`, and commands that look into a running hub."""
+"""The command line: `serve`, commands that look into a running hub, and `cut` for a damaged one."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 
+from .repair import add_cut
 from .serve import add_serve
 
 CONNECTION_VARIABLE = "EVENTHUBS_CONNECTION_STRING"
@@ -21,6 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra.local.eventhubs", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     add_serve(commands)
+    add_cut(commands)
     _add(commands, "hubs", "list hubs, partitions, and how many events they hold")
     _add(commands, "groups", "list groups, their state and members")
     lag = _add(commands, "lag", "list how far groups are behind")

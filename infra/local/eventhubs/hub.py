@@ -48,7 +48,7 @@ class Hub:
         units = settings.throughput_units
         self.throughput = Throughput(units) if units is not None else None
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(settings.data_dir)
+        self._lock = lock_data_dir(settings.data_dir)
         self.cluster_id = _cluster_id(settings.data_dir)
         try:
             self._open()
@@ -169,7 +169,8 @@ class Hub:
         os.close(self._lock)
 
 
-def _lock(data_dir: Path) -> int:
+def lock_data_dir(data_dir: Path) -> int:
+    """The open lock file of a data directory that no other process serves, or CannotStart."""
     fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

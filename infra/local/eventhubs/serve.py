@@ -51,7 +51,9 @@ def _add_network(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--kafka-port", type=int, default=0, metavar="N", help="0 takes a free one")
     serve.add_argument("--amqp-port", type=int, default=0, metavar="N", help="0 takes a free one")
     serve.add_argument("--http-port", type=int, metavar="N", help="status page, /health and /metrics; 0: a free one")
-    serve.add_argument("--tls-cert", type=Path, metavar="PEM", help="serve Kafka over TLS with this certificate")
+    serve.add_argument(
+        "--tls-cert", type=Path, metavar="PEM", help="speak TLS with this certificate, over Kafka and AMQP"
+    )
     serve.add_argument("--tls-key", type=Path, metavar="PEM", help="its key, if the certificate's file lacks it")
 
 
@@ -217,7 +219,7 @@ async def _serve(settings: HubSettings, tls: ssl.SSLContext | None) -> None:
             ports["kafka_port"] = kafka.port
         else:
             _log.info("no Kafka endpoint: the tier %s has none", settings.namespace.tier.name)
-        amqp = AmqpServer(hub)
+        amqp = AmqpServer(hub, tls)
         stack.push_async_callback(amqp.close)
         await amqp.start()
         ports["amqp_port"] = amqp.port

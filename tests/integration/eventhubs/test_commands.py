@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.eventhubs.testing import RunningHub, running_hub
+from infra.local.eventhubs.testing import HubDied, RunningHub, running_hub
 
-from .clients import Event, produce_confluent
+from .clients import Event, produce_confluent, read_confluent
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[3]
@@ -54,3 +54,22 @@ async def test_events_are_sent_seen_and_read_again_from_the_command_line(tmp_pat
         refused = ask(hub, "tail", "nowhere")
         assert (refused.returncode, refused.stdout) == (1, "")
         assert "there is no hub 'nowhere'" in refused.stderr
+
+
+async def test_a_hub_that_refuses_to_start_says_what_to_do_and_then_starts(tmp_path: Path) -> None:
+    with running_hub(tmp_path / "data", {"lines": 1}) as hub:
+        for number in range(3):
+            await produce_confluent(hub.bootstrap, "lines", [Event(None, b"%d" % number)], None)
+        hub.kill()
+        [segment] = (tmp_path / "data").glob("topics/lines.*/0/*.log")
+        whole = segment.read_bytes()
+        segment.write_bytes(whole[: len(whole) // 2] + b"\xff" + whole[len(whole) // 2 + 1 :])
+        with pytest.raises(HubDied) as refused:
+            hub.start()
+        advice = str(refused.value).strip().splitlines()[-1].partition("python ")[2]
+        done = subprocess.run([sys.executable, *advice.split()], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert "goes on at offset 1" in done.stdout
+        hub.start()
+        await produce_confluent(hub.bootstrap, "lines", [Event(None, b"again")], None)
+        seen = await read_confluent(hub.bootstrap, "lines", 1, 2)
+        assert [each.event.value for each in seen] == [b"0", b"again"]

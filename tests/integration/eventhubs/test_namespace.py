@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +13,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra.local.eventhubs.testing import HubDied, RunningHub, running_hub
 
+from .certificates import make_certificate
 from .clients import Event, produce_confluent, read_confluent
 
 pytestmark = pytest.mark.integration
@@ -139,18 +138,8 @@ def test_throughput_units_slow_a_fast_producer_down(tmp_path: Path) -> None:
 
 
 async def test_kafka_clients_connect_with_tls(tmp_path: Path) -> None:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    options = {"tls_cert": str(certificate), "tls_key": str(key)}
+    certificate = make_certificate(tmp_path)
+    options = {"tls_cert": str(certificate), "tls_key": str(certificate.with_name("key.pem"))}
     with running_hub(tmp_path / "data", {"readings": 1}, **options) as hub:
         secure = login("SAS_KEY_VALUE") | {"security.protocol": "SASL_SSL", "ssl.ca.location": str(certificate)}
         assert "readings" in admin_of(hub, **secure).list_topics(timeout=5).topics

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import random
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from infra.local.eventhubs.log.batch import HEADER_BYTES, compose, end_of, read_
 from infra.local.eventhubs.log.compaction import Stopped
 from infra.local.eventhubs.log.flush import Flusher
 from infra.local.eventhubs.log.partition import PartitionLog
-from infra.local.eventhubs.log.records import Unreadable
+from infra.local.eventhubs.log.records import Unreadable, readable_payload
 from infra.local.eventhubs.settings import LogSettings
 
 from .batches import Keyed, keyed_records_of, make_batch, make_keyed_batch
@@ -280,3 +282,14 @@ def test_a_reader_is_never_given_empty_batches_alone_while_records_follow(open_l
     for offset in range(30):
         for max_bytes in (1, 70, EVERYTHING):
             assert keyed_records_of(log.read(offset, max_bytes))[-1] == (29, b"k", b"29")
+
+
+def test_a_small_batch_that_would_decompress_to_gigabytes_is_not_read() -> None:
+    bomb = gzip.compress(bytes(256 * 1024 * 1024), 1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unreadable, match="more than"):
+            readable_payload(memoryview(bomb), attributes=1)
+        assert tracemalloc.get_traced_memory()[1] < 160 * 1024 * 1024
+    finally:
+        tracemalloc.stop()

@@ -99,7 +99,16 @@ async def test_lag_counts_what_is_still_to_be_read(hub: Hub) -> None:
     assert [each.lag for each in look(hub).groups] == [3], "deleted records are not to be read"
 
 
-@pytest.mark.parametrize("metadata", [b"", b"\0\1", b"\0\1\0\0\0\5\0\1", b"\0\0\0\0\0\1\0\2\xff\xff"])
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        b"",
+        b"\0\1",
+        b"\0\1\0\0\0\5\0\1",
+        b"\0\0\0\0\0\1\0\2\xff\xff",
+        b"\0\0\x7f\xff\xff\xff\xff\xfe",  # two thousand million topics of length -2, which lead nowhere
+    ],
+)
 def test_what_is_no_subscription_names_no_topics(metadata: bytes) -> None:
     assert subscription(metadata) == []
 

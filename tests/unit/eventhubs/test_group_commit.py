@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from infra.local.eventhubs.errors import StorageFailed
-from infra.local.eventhubs.log.flush import Flusher
+from infra.local.eventhubs.log import flush as flush_module
+from infra.local.eventhubs.log.flush import Flusher, FlushJob
 from infra.local.eventhubs.log.partition import PartitionLog
 from infra.local.eventhubs.log.segment import Segment
 from infra.local.eventhubs.settings import LogSettings
@@ -120,3 +121,43 @@ async def test_an_interval_policy_acknowledges_at_once_and_flushes_later(disk: S
     assert disk.flushes == 1
     await flusher.close()
     log.close()
+
+
+class Target:
+    """Something to flush that notes on which thread it was."""
+
+    def __init__(self) -> None:
+        self.threads: list[int] = []
+
+    def begin_flush(self) -> FlushJob:
+        return FlushJob(lambda: self.threads.append(threading.get_ident()), lambda _: None)
+
+
+async def test_a_disk_is_flushed_on_the_loop_only_while_it_is_proved_to_be_quick(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flusher, target, loop_thread = Flusher("group", 0), Target(), threading.get_ident()
+
+    async def rounds(count: int) -> list[bool]:
+        target.threads.clear()
+        for _ in range(count):
+            await flusher.settled(flusher.mark(target))
+        return [thread == loop_thread for thread in target.threads]
+
+    monkeypatch.setattr(flush_module, "_QUICK_S", 60.0)
+    assert await rounds(20) == [False] * 16 + [True] * 4
+    monkeypatch.setattr(flush_module, "_QUICK_S", -1.0)
+    assert await rounds(3) == [True, False, False]
+    await flusher.close()
+
+
+async def test_what_waits_for_a_round_is_called_even_if_another_of_it_fails() -> None:
+    flusher, called = Flusher("group", 0), []
+    ticket = flusher.mark(Target())
+    assert ticket is not None
+    ticket.then(lambda: called.append(1 // 0))
+    ticket.then(lambda: called.append(2))
+    await flusher.settled(ticket)
+    ticket.then(lambda: called.append(3))
+    assert called == [2, 3]
+    await flusher.close()

@@ -348,6 +348,16 @@ def test_a_session_timeout_out_of_bounds_is_refused(session_s: float) -> None:
     assert answer.refusal is Refusal.INVALID_SESSION_TIMEOUT
 
 
+def test_newcomers_who_only_ever_ask_for_an_id_fill_a_group_too() -> None:
+    world = World(max_members=2)
+    answers = [world.consumer(name).join(knows_id=False) for name in "abc"]
+    assert [answer.refusal for answer in answers if answer is not None] == [
+        Refusal.MEMBER_ID_REQUIRED,
+        Refusal.MEMBER_ID_REQUIRED,
+        Refusal.GROUP_FULL,
+    ]
+
+
 def test_a_full_group_refuses_newcomers_but_not_its_members() -> None:
     world = World(max_members=2)
     a, b = world.stable("a", "b")

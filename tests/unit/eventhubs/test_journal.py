@@ -6,7 +6,7 @@ import pytest
 
 from infra.local.eventhubs.errors import CannotStart, InvalidTopic
 from infra.local.eventhubs.log.flush import Flusher
-from infra.local.eventhubs.log.journal import Journal
+from infra.local.eventhubs.log.journal import Journal, cut_journal
 from infra.local.eventhubs.offsets import Committed, OffsetStore
 from infra.local.eventhubs.topics import Catalogue
 
@@ -61,7 +61,20 @@ def test_a_flipped_byte_never_changes_what_is_replayed(tmp_path: Path) -> None:
         else:
             assert kept == MESSAGES[: len(kept)]
             assert len(kept) < len(MESSAGES)
-    assert refused > len(whole) // 3
+    last = len(whole) - 8 - len(MESSAGES[-1])
+    assert refused == last, "every damage that a whole message follows, and no other"
+
+
+def test_a_damaged_journal_can_be_cut_there(tmp_path: Path) -> None:
+    write(tmp_path / "j", MESSAGES)
+    damaged = bytearray((tmp_path / "j").read_bytes())
+    damaged[13] = 0xFF
+    (tmp_path / "j").write_bytes(damaged)
+    with pytest.raises(CannotStart, match="eventhubs cut"):
+        replay(tmp_path / "j")
+    assert cut_journal(tmp_path / "j") == len(damaged) - 13
+    assert replay(tmp_path / "j") == MESSAGES[:1]
+    assert (tmp_path / "j.cut-13").read_bytes() == damaged[13:]
 
 
 def test_zeros_at_the_end_are_a_write_that_never_happened(tmp_path: Path) -> None:

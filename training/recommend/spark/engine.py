@@ -34,8 +34,8 @@ def fit_spark(train: Ratings, options: AlsOptions, session: "SparkSession") -> A
         raise BadInput(f"confidence 'ratings' needs ratings above 0, got {train.value.min():g}; use 'ones'")
     fitted = fit_frame(frame_of_ratings(train, session), len(train), options)
     return AlsModel(
-        _by_place(fitted.userFactors, len(train.users), options),
-        _by_place(fitted.itemFactors, len(train.items), options),
+        vectors_by_place(fitted.userFactors, len(train.users), options),
+        vectors_by_place(fitted.itemFactors, len(train.items), options),
         options,
         "spark",
     )
@@ -71,7 +71,7 @@ def fit_frame(frame: "DataFrame", rows: int, options: AlsOptions) -> "ALSModel":
     return als.fit(frame)
 
 
-def _by_place(factors: "DataFrame", count: int, options: AlsOptions) -> Float32:
+def vectors_by_place(factors: "DataFrame", count: int, options: AlsOptions) -> Float32:
     """Vectors by place, zeros where Spark has none because the user or item has no row."""
     table = factors.toArrow()
     vectors = np.zeros((count, options.factors), dtype=np.float32)

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -41,9 +42,8 @@ def spark_session(
 
     `checkpoints` is a folder that driver and workers share (a path or URL; on a cluster usually `abfss://` or
     `hdfs://`); locally a temporary one by default. `driver_host` is the address at which workers reach this process,
-    if Spark's own guess is wrong. Under
-    `spark-submit` master and settings are the ones given there. The session, its temporary files
-    and its part in the cluster end with the block; the Java process ends with this one.
+    if Spark's own guess is wrong. Under `spark-submit` master and settings are the ones given there. The session and
+    its temporary files end with the block; the Java process ends with this one.
     Raises ConfigurationError, at once, if Java or pyspark is missing; TryLater if the session does not start.
     """
     require_java()
@@ -53,19 +53,19 @@ def spark_session(
         raise ConfigurationError(f"{error}; install what Spark needs: pip install 'penstock[training]'") from error
     scratch = Path(tempfile.mkdtemp(prefix="penstock-spark-"))
     try:
-        session = _started(master, _settings(master, scratch, driver_host), scratch / "java.log")
-        try:
-            local = is_local(session.sparkContext.master or master)
-            if not local:
-                session.sparkContext.addPyFile(str(packages_zip(scratch)))
-            if checkpoints or local:
-                session.sparkContext.setCheckpointDir(checkpoints or (scratch / "checkpoints").as_uri())
-            with warnings.catch_warnings():
-                # pandas is not used here, but pyspark looks at its version whenever it sees one.
-                warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+        with warnings.catch_warnings():
+            # pandas is not used here, but pyspark looks at its version whenever it sees one.
+            warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+            session = _started(master, _settings(master, scratch, driver_host), scratch / "java.log")
+            try:
+                local = is_local(session.sparkContext.master or master)
+                if not local and not submitted():
+                    session.sparkContext.addPyFile(str(packages_zip(scratch)))
+                if checkpoints or local:
+                    session.sparkContext.setCheckpointDir(checkpoints or (scratch / "checkpoints").as_uri())
                 yield session
-        finally:
-            session.stop()
+            finally:
+                session.stop()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -77,6 +77,9 @@ def _started(master: str, settings: dict[str, str], java_log: Path) -> "SparkSes
     from pyspark.java_gateway import launch_gateway
     from pyspark.sql import SparkSession
 
+    if is_local(master):
+        # Spark starts whatever `python3` is on PATH as its Python workers.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     try:
         if submitted():
             return SparkSession.builder.getOrCreate()
@@ -99,7 +102,7 @@ def submitted() -> bool:
 
 def is_local(master: str) -> bool:
     """Whether executors run inside this machine's driver process."""
-    return master.startswith("local")
+    return master == "local" or master.startswith("local[")
 
 
 def cores(master: str) -> int:

@@ -34,12 +34,10 @@ def _unpack(form: str, convert: Callable[[int], object] | None = None) -> Callab
     return lambda data: convert(unpack(data)[0])
 
 
+_CONSTANTS: dict[int, object] = {0x40: None, 0x41: True, 0x42: False, 0x43: 0, 0x44: 0}
+_ONE_BYTE_NUMBERS = (0x52, 0x53)
 _FIXED: dict[int, Callable[[bytes], object]] = {
-    0x40: _constant(None),
-    0x41: _constant(True),
-    0x42: _constant(False),
-    0x43: _constant(0),
-    0x44: _constant(0),
+    **{constructor: _constant(value) for constructor, value in _CONSTANTS.items()},
     0x50: _unpack(">B"),
     0x51: _unpack(">b"),
     0x52: _unpack(">B"),
@@ -131,10 +129,19 @@ def _decode_body(constructor: int, data: bytes, position: int, depth: int) -> tu
 
 
 def _decode_items(body: bytes, position: int, count: int, depth: int) -> list[object]:
-    items = []
+    items: list[object] = []
     for _ in range(count):
-        item, position = _decode(body, position, depth)
-        items.append(item)
+        constructor = body[position]
+        # Nearly all fields of the frequent performatives are one of these.
+        if constructor in _CONSTANTS:
+            items.append(_CONSTANTS[constructor])
+            position += 1
+        elif constructor in _ONE_BYTE_NUMBERS:
+            items.append(body[position + 1])
+            position += 2
+        else:
+            item, position = _decode(body, position, depth)
+            items.append(item)
     if position != len(body):
         raise DecodeError("a list is longer than its values")
     return items

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from ..errors import HubError, StorageFailed
 from ..log.partition import Appended, PartitionLog
 from .addresses import SendTo
 from .decoding import DecodeError
-from .errors import DECODE_ERROR, UNAUTHORIZED, DeliveryRefused, LinkRefused, refusal
+from .errors import DECODE_ERROR, SERVER_BUSY, UNAUTHORIZED, DeliveryRefused, LinkRefused, refusal
 from .links import Attach, Delivery, InboundLink
 from .mapping import records_of
 from .placement import Placement
@@ -31,7 +30,6 @@ class Publisher(InboundLink):
         self._hub = session.connection.endpoint.hub
         self._target = target
         self._placement = Placement()
-        self._waiting: set[asyncio.Task[None]] = set()
 
     def access_refusal(self) -> LinkRefused | None:
         """Whether the client may send."""
@@ -44,21 +42,36 @@ class Publisher(InboundLink):
         if refused is not None:
             raise refused
         try:
-            log, appended, wait_s = self._append(delivery)
+            self._refuse_when_busy()
+            log, appended = self._append(delivery)
+        except DeliveryRefused as error:
+            self.reject(delivery, error)
         except DecodeError as error:
             self.reject(delivery, DeliveryRefused(DECODE_ERROR, str(error)))
         except HubError as error:
             self._reject(delivery, error)
         else:
-            if appended.ticket is None and not wait_s:
+            if appended.ticket is None:
                 self.accept(delivery)
             else:
-                task = asyncio.get_running_loop().create_task(self._settle(delivery, log, appended, wait_s))
-                self._waiting.add(task)
-                task.add_done_callback(self._waiting.discard)
+                appended.ticket.then(lambda: self._settle(delivery, log, appended))
 
-    def _append(self, delivery: Delivery) -> tuple[PartitionLog, Appended, float]:
-        """Where the events lie, and for how many seconds throughput units keep their sender waiting."""
+    def _refuse_when_busy(self) -> None:
+        """What is over the throughput units is refused, as by Event Hubs: the client is to try again later.
+
+        Holding back the settlement or the credit would slow only those clients that wait for them.
+        """
+        if self._hub.throughput is None:
+            return
+        wait_s = self._hub.throughput.ingress.owed_s(time.monotonic())
+        if wait_s > 0:
+            raise DeliveryRefused(
+                SERVER_BUSY,
+                f"The request was terminated because the namespace {self._hub.settings.namespace.name} is being "
+                f"throttled. Error code : 50002. Please wait {wait_s:.1f} seconds and try again.",
+            )
+
+    def _append(self, delivery: Delivery) -> tuple[PartitionLog, Appended]:
         key, records = records_of(delivery.payload, delivery.message_format)
         partition = self._target.partition
         if partition is None:
@@ -68,16 +81,14 @@ class Publisher(InboundLink):
         now_ms = self._hub.clock_ms()
         batches = encode_batches(records, now_ms, self._hub.settings.log.max_batch_bytes)
         appended = [log.append(batch, now_ms) for batch in batches][-1]
-        throughput = self._hub.throughput
-        if throughput is None:
-            return log, appended, 0.0
-        return log, appended, throughput.ingress.take(len(delivery.payload), len(records), time.monotonic())
+        if self._hub.throughput is not None:
+            self._hub.throughput.ingress.take(len(delivery.payload), len(records), time.monotonic())
+        return log, appended
 
-    async def _settle(self, delivery: Delivery, log: PartitionLog, appended: Appended, wait_s: float) -> None:
-        if wait_s:
-            await asyncio.sleep(wait_s)
+    def _settle(self, delivery: Delivery, log: PartitionLog, appended: Appended) -> None:
+        """The flush is over; the session may be as well."""
         try:
-            await log.settled(appended)
+            log.check_settled(appended)
         except HubError as error:
             self._reject(delivery, error)
         else:

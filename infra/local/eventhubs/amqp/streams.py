@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import struct
+from collections.abc import Callable
 from typing import Protocol
 
-_READ_BYTES = 256 * 1024
 _FIRST_BYTES = 4
 _MAX_REQUEST_BYTES = 16 * 1024
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -20,65 +19,59 @@ _FINAL, _MASKED = 0x80, 0x80
 
 
 class NotServed(Exception):
-    """The client speaks something else; the message says what was expected."""
+    """The connection is to be closed; the message says what was expected. `answer` goes to the client before."""
+
+    def __init__(self, reason: str, answer: bytes = b"") -> None:
+        super().__init__(reason)
+        self.answer = answer
+
+
+class Ended(NotServed):
+    """The client has said goodbye."""
 
 
 class Stream(Protocol):
-    """Bytes of AMQP in both directions."""
+    """Between the bytes of the socket and those of AMQP."""
 
-    async def read(self) -> bytes:
-        """What has arrived; b"" at the end."""
+    def feed(self, data: bytes) -> bytes:
+        """The bytes of AMQP in what the socket gave, b"" if none are whole yet. NotServed for what is refused."""
 
-    def write(self, data: bytes) -> None:
-        """Send, or keep until the peer reads."""
-
-    async def drain(self) -> None:
-        """Return when the peer has read enough to send more."""
+    def wrap(self, data: bytes) -> bytes:
+        """What to give to the socket to send bytes of AMQP."""
 
 
-async def open_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Stream:
-    """The stream that the client's first bytes ask for. NotServed after a WebSocket request that was refused."""
-    first = b""
-    while len(first) < _FIRST_BYTES:
-        data = await reader.read(_READ_BYTES)
-        if not data:
-            break
-        first += data
-    if first.startswith(b"GET "):
-        return await _upgrade(first, reader, writer)
-    return _PlainStream(first, reader, writer)
+class PlainStream:
+    """Nothing between them."""
+
+    def feed(self, data: bytes) -> bytes:
+        """The same."""
+        return data
+
+    def wrap(self, data: bytes) -> bytes:
+        """The same."""
+        return data
 
 
-class _PlainStream:
-    def __init__(self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._first = first
-        self._reader = reader
-        self.write = writer.write
-        self.drain = writer.drain
-
-    async def read(self) -> bytes:
-        first, self._first = self._first, b""
-        return first or await self._reader.read(_READ_BYTES)
+def stream_for(first: bytes, reply: Callable[[bytes], None]) -> Stream | None:
+    """The stream that the client's first bytes ask for; None until there are enough. `reply` writes to the socket."""
+    if len(first) < _FIRST_BYTES:
+        return None
+    return WebSocketStream(reply) if first.startswith(b"GET ") else PlainStream()
 
 
-async def _upgrade(request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Stream:
-    while b"\r\n\r\n" not in request:
-        data = await reader.read(_READ_BYTES)
-        if not data or len(request) > _MAX_REQUEST_BYTES:
-            raise NotServed("a WebSocket request must end")
-        request += data
-    head, _, rest = request.partition(b"\r\n\r\n")
-    lines = head.decode("latin-1").split("\r\n")
+def _upgrade(request: bytes) -> bytes:
+    """The answer to a request for a WebSocket."""
+    lines = request.decode("latin-1").split("\r\n")
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
     path = lines[0].split(" ")[1]
     key = headers.get("sec-websocket-key")
     if path.lower().rstrip("/") != _PATH or headers.get("upgrade", "").lower() != "websocket" or not key:
         text = f"This port speaks AMQP 1.0, also as a WebSocket at {_PATH}.\n"
-        writer.write(
+        raise NotServed(
+            f"an HTTP request for {path[:100]!r} is no WebSocket at {_PATH} (is this an AMQP client?)",
             f"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: {len(text)}\r\n"
-            f"Connection: close\r\n\r\n{text}".encode()
+            f"Connection: close\r\n\r\n{text}".encode(),
         )
-        raise NotServed(f"an HTTP request for {path[:100]!r} is no WebSocket at {_PATH} (is this an AMQP client?)")
     digest = hashlib.sha1(key.encode() + _ACCEPT_SUFFIX, usedforsecurity=False).digest()
     answer = [
         "HTTP/1.1 101 Switching Protocols",
@@ -89,58 +82,52 @@ async def _upgrade(request: bytes, reader: asyncio.StreamReader, writer: asyncio
     offered = headers.get("sec-websocket-protocol", "").split(",")
     spoken = [name.strip() for name in offered if name.strip().lower() in _SUBPROTOCOLS]
     answer += [f"Sec-WebSocket-Protocol: {name}" for name in spoken[:1]]
-    writer.write("\r\n".join([*answer, "", ""]).encode("latin-1"))
-    return _WebSocketStream(rest, reader, writer)
+    return "\r\n".join([*answer, "", ""]).encode("latin-1")
 
 
-class _WebSocketStream:
+class WebSocketStream:
     """Messages are a stream here: where one ends means nothing to AMQP."""
 
-    def __init__(self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._buffer = bytearray(first)
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, reply: Callable[[bytes], None]) -> None:
+        self._reply = reply
+        self._buffer = bytearray()
+        self._upgraded = False
         self._ended = False
-        self.drain = writer.drain
 
-    def write(self, data: bytes) -> None:
-        self._send(_BINARY, data)
+    def wrap(self, data: bytes) -> bytes:
+        """A binary message."""
+        return _message(_BINARY, data)
 
-    def _send(self, opcode: int, data: bytes) -> None:
-        size = len(data)
-        if size < 126:
-            head = bytes((_FINAL | opcode, size))
-        elif size < 2**16:
-            head = struct.pack(">BBH", _FINAL | opcode, 126, size)
-        else:
-            head = struct.pack(">BBQ", _FINAL | opcode, 127, size)
-        self._writer.write(head + data)
-
-    async def read(self) -> bytes:
-        while not self._ended:
-            arrived = self._take_messages()
-            if arrived:
-                return arrived
-            data = b"" if self._ended else await self._reader.read(_READ_BYTES)
-            if not data:
-                break
-            self._buffer += data
-        return b""
-
-    def _take_messages(self) -> bytes:
+    def feed(self, data: bytes) -> bytes:
+        """What whole messages hold; the request for the WebSocket and control frames are answered."""
+        self._buffer += data
+        if not self._upgraded and not self._take_request():
+            return b""
         arrived = []
         while not self._ended and (message := self._take_frame()) is not None:
-            opcode, data = message
+            opcode, content = message
             if opcode in (_CONTINUATION, _BINARY):
-                arrived.append(data)
+                arrived.append(content)
             elif opcode == _PING:
-                self._send(_PONG, data)
+                self._reply(_message(_PONG, content))
             elif opcode == _CLOSE:
-                self._send(_CLOSE, data[:2])
                 self._ended = True
             elif opcode != _PONG:
                 raise NotServed(f"WebSocket opcode {opcode} is not taken, AMQP is binary")
+        if self._ended and not arrived:
+            raise Ended("the client has closed its WebSocket", _message(_CLOSE, b""))
         return b"".join(arrived)
+
+    def _take_request(self) -> bool:
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            if len(self._buffer) > _MAX_REQUEST_BYTES:
+                raise NotServed("a WebSocket request must end")
+            return False
+        self._reply(_upgrade(bytes(self._buffer[:end])))
+        del self._buffer[: end + 4]
+        self._upgraded = True
+        return True
 
     def _take_frame(self) -> tuple[int, bytes] | None:
         buffer = self._buffer
@@ -163,6 +150,18 @@ class _WebSocketStream:
         opcode = buffer[0] & 0x0F
         del buffer[: at + 4 + size]
         return opcode, data
+
+
+def _message(opcode: int, data: bytes) -> bytes:
+    """A whole, unmasked WebSocket message."""
+    size = len(data)
+    if size < 126:
+        head = bytes((_FINAL | opcode, size))
+    elif size < 2**16:
+        head = struct.pack(">BBH", _FINAL | opcode, 126, size)
+    else:
+        head = struct.pack(">BBQ", _FINAL | opcode, 127, size)
+    return head + data
 
 
 def _unmasked(data: bytes, mask: bytes) -> bytes:

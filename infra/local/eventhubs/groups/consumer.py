@@ -20,6 +20,8 @@ def subscription(metadata: bytes) -> list[str]:
         for _ in range(count):
             (length,) = _LENGTH.unpack_from(metadata, at)
             at += _LENGTH.size
+            if length < 0:
+                return []
             topics.append(metadata[at : at + length].decode())
             at += length
     except (struct.error, UnicodeDecodeError):

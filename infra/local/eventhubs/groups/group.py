@@ -91,7 +91,9 @@ class Group:
             offered = {protocol.name for protocol in request.protocols}
             if request.protocol_type != self.protocol_type or not offered & self._common_protocols(others):
                 return Refusal.INCONSISTENT_PROTOCOL
-        if request.member_id not in self.members and len(others) >= self._settings.max_members:
+        # Those who were sent away with an id have a place: a flood of newcomers must not grow without end.
+        awaited = len(self._awaited_ids.keys() - {request.member_id})
+        if request.member_id not in self.members and len(others) + awaited >= self._settings.max_members:
             return Refusal.GROUP_FULL
         return None
 

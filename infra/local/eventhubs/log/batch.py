@@ -32,6 +32,9 @@ _HAS_DELETE_HORIZON = 0x40
 _LAST_CODEC = 4  # none, gzip, snappy, lz4, zstd
 _LEAST_RECORD_BYTES = 7  # length, attributes, time, offset, key and value lengths, header count
 LEADER_EPOCH = 0  # there is one broker, and it never hands over
+STORED_MARK = struct.pack(">ib", LEADER_EPOCH, _MAGIC)
+"""What every stored batch has in common: leader epoch and format, at `STORED_MARK_AT`."""
+STORED_MARK_AT = 12
 
 
 class BatchHeader(NamedTuple):

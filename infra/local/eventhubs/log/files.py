@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import StorageFailed
+
+_COPY_BYTES = 1024 * 1024
 
 
 def write_whole(fd: int, pieces: Sequence[bytes | memoryview], position: int, name: str) -> int:
@@ -33,17 +36,30 @@ def _cut(fd: int, position: int) -> None:
         os.ftruncate(fd, position)
 
 
-def cut_tail(fd: int, position: int, aside: Path) -> int:
-    """Cut the file at `position`, keeping the cut bytes in the file `aside`; returns how many there were.
+def cut_tail(fd: int, position: int, path: Path) -> int:
+    """Cut the file at `position`, keeping the cut bytes beside it; returns how many there were.
 
-    They are kept because a human may want to look into what a crash left behind; the hub never reads them again.
+    They are kept, as `<name>.cut-<position>`, because a human may want to look into what a crash left behind; the hub
+    never reads them again.
     """
     size = os.fstat(fd).st_size
-    tail = os.pread(fd, size - position, position)
-    aside.write_bytes(tail)
+    left, at = size - position, position
+    with set_aside(path, position).open("xb") as aside:
+        while left:
+            piece = os.pread(fd, min(left, _COPY_BYTES), at)
+            aside.write(piece)
+            left, at = left - len(piece), at + len(piece)
+        aside.flush()
+        os.fsync(aside.fileno())
     os.ftruncate(fd, position)
     os.fsync(fd)
-    return len(tail)
+    return size - position
+
+
+def set_aside(path: Path, position: int) -> Path:
+    """A free name for what is cut from a file at `position`."""
+    names = itertools.chain([f".cut-{position}"], (f".cut-{position}.{number}" for number in itertools.count(2)))
+    return next(each for name in names if not (each := path.with_name(path.stem + name)).exists())
 
 
 def sync_directory(directory: Path) -> None:

@@ -27,7 +27,8 @@ def _frame(payload: bytes) -> bytes:
 class Journal:
     """Messages in the order of their appending, each with a checksum.
 
-    On open every message is handed to `replay`. A torn last message is cut off; damage before it is `CannotStart`.
+    On open every message is handed to `replay`. What a crash left unfinished at the end is cut off; damage that whole
+    messages follow is `CannotStart`.
     The owner calls `rewrite` with the messages that still matter when `garbage` grows.
     """
 
@@ -45,34 +46,21 @@ class Journal:
 
     def _recover(self, replay: Callable[[bytes], None]) -> None:
         data = self._path.read_bytes()
-        while self._size < len(data):
-            payload = self._sound_message(data)
-            if payload is None:
-                cut = cut_tail(self._fd, self._size, self._path.with_suffix(f".cut-{self._size}"))
-                _log.warning("%s: cut %d bytes that a crash left unfinished", self._path, cut)
-                return
+        while (payload := _message_at(data, self._size)) is not None:
             replay(payload)
             self._size += _FRAME.size + len(payload)
             self._messages += 1
-
-    def _sound_message(self, data: bytes) -> bytes | None:
-        """The message at the current end, or None if what follows is an unfinished write."""
-        start = self._size
-        if len(data) - start < _FRAME.size or not any(data[start:]):
-            return None
-        length, crc = _FRAME.unpack_from(data, start)
-        end = start + _FRAME.size + length
-        if end > len(data):
-            return None
-        payload = data[start + _FRAME.size : end]
-        if crc32c(payload, crc32c(data[start : start + 4])) == crc:
-            return payload
-        if end == len(data):
-            return None
-        raise CannotStart(
-            f"{self._path} is damaged at byte {start}, and more follows: nothing was changed. Restore the file "
-            "from a copy, or cut it there to go on with what came before."
-        )
+        if self._size == len(data):
+            return
+        if any(_message_at(data, at) is not None for at in range(self._size + 1, len(data))):
+            os.close(self._fd)
+            raise CannotStart(
+                f"{self._path} is damaged at byte {self._size}, and whole messages follow: nothing was changed. "
+                "Restore the file from a copy, or go on without what follows, which is kept beside it: "
+                f"python -m infra.local.eventhubs cut {self._path}"
+            )
+        cut = cut_tail(self._fd, self._size, self._path)
+        _log.warning("%s: cut %d bytes that a crash left unfinished", self._path, cut)
 
     @property
     def messages(self) -> int:
@@ -145,3 +133,26 @@ class Journal:
         """Give the file back."""
         with self._swapping:
             os.close(self._fd)
+
+
+def cut_journal(path: Path) -> int:
+    """Cut a journal behind its last sound message, and keep the rest beside it; returns how many bytes that were."""
+    data = path.read_bytes()
+    size = 0
+    while (payload := _message_at(data, size)) is not None:
+        size += _FRAME.size + len(payload)
+    if size == len(data):
+        return 0
+    with path.open("r+b") as file:
+        return cut_tail(file.fileno(), size, path)
+
+
+def _message_at(data: bytes, start: int) -> bytes | None:
+    """The whole, sound message that begins at `start`, if there is one."""
+    if len(data) - start < _FRAME.size:
+        return None
+    length, crc = _FRAME.unpack_from(data, start)
+    payload = data[start + _FRAME.size : start + _FRAME.size + length]
+    if len(payload) < length or crc32c(payload, crc32c(data[start : start + 4])) != crc:
+        return None
+    return payload

@@ -14,6 +14,7 @@ from .checkpoint import CHECKPOINT_BYTES, write_snapshot
 from .compaction import CompactionPass, Replacement
 from .files import sync_directory
 from .flush import Flusher, FlushJob, Ticket
+from .flushed import FlushedOffset, read_flushed
 from .producers import ProducerWindow
 from .reading import End, ReadableLog
 from .records import check_keys
@@ -54,6 +55,11 @@ class PartitionLog(ReadableLog):
         self._clean_until = 0
         super().__init__(*recover(directory, settings, self._producers))
         self._last_append_ms = max(segment.max_timestamp for segment in self._segments)
+        self._flushed = FlushedOffset(directory)
+        if flusher.waits and self.end_offset > read_flushed(directory):
+            # A process that was killed may have left writes that no flush has followed, and readers are to see them.
+            self._segments[-1].sync()
+            self._flushed.note(self.end_offset)
 
     @property
     def failure(self) -> str | None:
@@ -96,6 +102,10 @@ class PartitionLog(ReadableLog):
     async def settled(self, appended: Appended) -> None:
         """Return when the append may be acknowledged under the flush policy, or raise StorageFailed."""
         await self._flusher.settled(appended.ticket)
+        self.check_settled(appended)
+
+    def check_settled(self, appended: Appended) -> None:
+        """StorageFailed unless the append may be acknowledged; to be asked when its ticket is done."""
         if appended.ticket is not None and self.high_watermark < appended.next_offset:
             raise StorageFailed(self._failure or f"{self._directory}: the partition was deleted")
 
@@ -131,11 +141,12 @@ class PartitionLog(ReadableLog):
         """All segments written to since the last flush; afterwards they are readable."""
         segments = sorted(self._unflushed, key=lambda segment: segment.base_offset)
         self._unflushed = set()
-        end = self._end()
+        end, flushed = self._end(), self._flushed
 
         def flush() -> None:
             for segment in segments:
                 segment.sync()
+            flushed.note(end.offset)
 
         def done(failure: OSError | None) -> None:
             if failure is not None:
@@ -287,3 +298,4 @@ class PartitionLog(ReadableLog):
         self._closed = True
         for segment in self._segments:
             segment.close()
+        self._flushed.close()

@@ -16,6 +16,8 @@ from .batch import HEADER_BYTES
 _NONE, _GZIP = 0, 1
 _CODEC_MASK = 0x07
 _LONGEST_VARINT_SHIFT = 63
+_GZIP_WINDOW = 31
+_MAX_DECOMPRESSED_BYTES = 64 * 1024 * 1024
 
 
 class Unreadable(Exception):
@@ -39,10 +41,14 @@ def readable_payload(payload: memoryview, attributes: int) -> memoryview:
         return payload
     if codec != _GZIP:
         raise Unreadable(f"compression {codec}")
+    decompressor = zlib.decompressobj(_GZIP_WINDOW)
     try:
-        return memoryview(gzip.decompress(payload))
-    except (OSError, EOFError, zlib.error) as error:
+        content = decompressor.decompress(payload, _MAX_DECOMPRESSED_BYTES)
+    except zlib.error as error:
         raise Unreadable(str(error)) from error
+    if not decompressor.eof:
+        raise Unreadable(f"the compressed data is cut, or more than {_MAX_DECOMPRESSED_BYTES} bytes")
+    return memoryview(content)
 
 
 def stored_payload(records: bytes, attributes: int) -> bytes:

@@ -12,6 +12,7 @@ from .batch import BatchHeader
 from .checkpoint import ProducerSnapshot, mark_path, read_mark, read_snapshot, remove_snapshot
 from .compaction import SUFFIX
 from .files import sync_directory
+from .flushed import read_flushed
 from .producers import ProducerWindow
 from .segment import Segment
 from .start_offset import read_start_offset, write_start_offset
@@ -27,21 +28,24 @@ def recover(directory: Path, settings: LogSettings, producers: ProducerWindow) -
     directory.mkdir(parents=True, exist_ok=True)
     for unfinished in directory.glob(f"*{SUFFIX}"):
         unfinished.unlink()
-    paths = sorted(directory.glob("*.log"))
+    paths = sorted(each for each in directory.glob("*.log") if each.stem.isdecimal())
     start_offset = read_start_offset(directory)
+    flushed = read_flushed(directory)
     if not paths:
+        _refuse_missing(directory, start_offset, flushed)
         segment = Segment.create(directory, start_offset, settings.index_interval_bytes)
         segment.sync()
         return start_offset, [segment]
     snapshot = read_snapshot(directory)
-    segments = _open(paths, settings, producers, snapshot)
+    segments = _open(paths, settings, producers, snapshot, flushed)
+    _refuse_missing(paths[-1], segments[-1].next_offset, flushed)
     if snapshot is not None and segments[-1].next_offset < snapshot.next_offset:
         # The end of the log is gone, and with it batches that the snapshot would take for stored.
         for segment in segments:
             segment.close()
         remove_snapshot(directory)
         sync_directory(directory)
-        segments = _open(paths, settings, producers, None)
+        segments = _open(paths, settings, producers, None, flushed)
     if segments[0].base_offset > 0:
         producers.forget_past()
     if start_offset > segments[-1].next_offset:
@@ -50,8 +54,22 @@ def recover(directory: Path, settings: LogSettings, producers: ProducerWindow) -
     return start_offset, segments
 
 
+def _refuse_missing(last: Path, end_offset: int, flushed: int) -> None:
+    """A file may also end too early between two batches, or be gone."""
+    if end_offset < flushed:
+        raise CannotStart(
+            f"{last} ends before offset {end_offset}, but all records before offset {flushed} had been flushed: the "
+            "end of the file, or a later file, is missing. Restore it from a copy, or go on without: "
+            f"python -m infra.local.eventhubs cut {last}"
+        )
+
+
 def _open(
-    paths: Sequence[Path], settings: LogSettings, producers: ProducerWindow, snapshot: ProducerSnapshot | None
+    paths: Sequence[Path],
+    settings: LogSettings,
+    producers: ProducerWindow,
+    snapshot: ProducerSnapshot | None,
+    flushed: int,
 ) -> list[Segment]:
     """The segments in order. Only what the snapshot of producers covers need not be read batch by batch."""
     producers.restore(snapshot)
@@ -76,7 +94,14 @@ def _open(
         if mark is not None and mark.next_offset > known_until:
             mark = None
         segments.append(
-            Segment.recover(path, settings.index_interval_bytes, last=path == paths[-1], on_batch=note, mark=mark)
+            Segment.recover(
+                path,
+                settings.index_interval_bytes,
+                last=path == paths[-1],
+                on_batch=note,
+                mark=mark,
+                flushed=flushed,
+            )
         )
     return segments
 

@@ -15,6 +15,7 @@ from crc32c import crc32c
 from ..errors import CannotStart
 from .batch import HEADER_BYTES, BatchHeader, is_stored, read_header
 from .checkpoint import SegmentMark, mark_path, write_mark
+from .damage import SoundBatch, sound_batch_after
 from .files import cut_tail, sync_directory, write_whole
 
 _log = logging.getLogger(__name__)
@@ -72,23 +73,44 @@ class Segment:
         last: bool,
         on_batch: Callable[[BatchHeader], None],
         mark: SegmentMark | None = None,
+        flushed: int = 0,
     ) -> Segment:
-        """The segment on disk, every batch checked for length, contiguity and checksum, and told to `on_batch`.
+        """The segment on disk, as `scan` finds it, without what does not hold.
 
-        What a mark speaks of is checked as a whole and not told.
         What does not hold at the end of the last segment is a write that a crash cut short, and is cut off. Anywhere
-        else it is damage to acknowledged data: `CannotStart`.
+        else it is damage to acknowledged data, and so is what lies below the offset `flushed`, or has a whole batch
+        behind it: `CannotStart`.
         """
-        fd = os.open(path, os.O_RDWR)
-        segment = cls(path, int(path.stem), fd, index_interval_bytes, new=False)
-        size = os.fstat(fd).st_size
-        if mark is not None and mark.holds(fd):
+        segment = cls.scan(path, index_interval_bytes, on_batch=on_batch, mark=mark)
+        if segment.unsound_bytes:
+            try:
+                segment.refuse_damage(last=last, flushed=flushed)
+                segment.cut_unsound()
+            except BaseException:
+                segment.close()
+                raise
+        return segment
+
+    @classmethod
+    def scan(
+        cls,
+        path: Path,
+        index_interval_bytes: int,
+        *,
+        on_batch: Callable[[BatchHeader], None],
+        mark: SegmentMark | None = None,
+    ) -> Segment:
+        """The segment up to the first batch that does not hold, or to its end.
+
+        Every batch is checked for length, contiguity and checksum, and told to `on_batch`. What a mark speaks of is
+        checked as a whole and not told.
+        """
+        segment = cls(path, int(path.stem), os.open(path, os.O_RDWR), index_interval_bytes, new=False)
+        if mark is not None and mark.holds(segment._fd):
             segment._adopt(mark)
-        for header in segment._sound_batches(size):
+        for header in segment._sound_batches(os.fstat(segment._fd).st_size):
             segment._note(header)
             on_batch(header)
-        if segment.size < size:
-            segment._cut_or_refuse(size, last=last)
         return segment
 
     def _adopt(self, mark: SegmentMark) -> None:
@@ -157,22 +179,35 @@ class Segment:
             yield header
             at = self.size - chunk_start
 
-    def _cut_or_refuse(self, size: int, *, last: bool) -> None:
-        if not last:
-            os.close(self._fd)
-            raise CannotStart(
-                f"{self.path} is damaged at byte {self.size}, before offset {self.next_offset}, and later segments "
-                "exist: these records were acknowledged, so nothing was cut. Restore the file from a copy, or move "
-                "this and all earlier segments of the partition away to go on without them."
-            )
-        cut = cut_tail(self._fd, self.size, self.path.with_suffix(f".cut-{self.size}"))
+    @property
+    def unsound_bytes(self) -> int:
+        """How much of the file lies behind the last batch that holds; 0 except after `scan`."""
+        return os.fstat(self._fd).st_size - self.size
+
+    def refuse_damage(self, *, last: bool, flushed: int) -> None:
+        """CannotStart unless what `scan` left is a write that a crash cut short."""
+        size = self.size + self.unsound_bytes
+        behind = sound_batch_after(self._fd, self.size, size, self.next_offset) if last else None
+        if last and behind is None and self.next_offset >= flushed:
+            return
+        raise CannotStart(
+            f"{self.path} is damaged at byte {self.size}, before offset {self.next_offset}, and "
+            f"{_why_damaged(behind, last=last)}, so nothing was cut. Restore the file from a copy"
+            f"{'' if last else ', or move this and all earlier segments of the partition away'}, or go on without "
+            f"what follows, which is kept beside it: python -m infra.local.eventhubs cut {self.path}"
+        )
+
+    def cut_unsound(self) -> int:
+        """Cut off what does not hold, and keep it beside the file; returns how many bytes that were."""
+        cut = cut_tail(self._fd, self.size, self.path)
         _log.warning(
             "%s: cut %d of %d bytes that a crash left unfinished after offset %d",
             self.path,
             cut,
-            size,
+            self.size + cut,
             self.next_offset - 1,
         )
+        return cut
 
     def append(self, header: BatchHeader, pieces: Sequence[bytes | memoryview]) -> None:
         """Write a stamped batch at the end. `StorageFailed` leaves the segment as it was."""
@@ -275,3 +310,14 @@ class Segment:
         self.close()
         self.path.unlink(missing_ok=True)
         mark_path(self.path).unlink(missing_ok=True)
+
+
+def _why_damaged(behind: SoundBatch | None, *, last: bool) -> str:
+    if not last:
+        return "later segments exist: these records were acknowledged"
+    if behind is None:
+        return "these records had been flushed: they were acknowledged"
+    return (
+        f"a whole batch follows at byte {behind.position} (offset {behind.base_offset}): either acknowledged records "
+        "were damaged, or the machine lost power within a flush and none of these were acknowledged"
+    )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +15,8 @@ from azure.eventhub._client_base import _generate_sas_token
 from azure.eventhub._pyamqp.error import ErrorCondition
 from azure.eventhub.exceptions import AuthenticationError, ConnectError, EventHubError
 
-from infra.local.eventhubs.testing import RunningHub
-from tests.integration.eventhubs.amqp.sdk import Listening, bodies, consumer, producer, receive, send
+from infra.local.eventhubs.testing import RunningHub, running_hub
+from tests.integration.eventhubs.amqp.sdk import WAIT_S, Listening, bodies, consumer, producer, receive, send
 
 pytestmark = pytest.mark.integration
 NewTopic = Callable[[int], str]
@@ -119,3 +121,34 @@ def test_a_sixth_receiver_is_one_too_many(hub: RunningHub, new_topic: NewTopic) 
     finally:
         for each in present:
             each.close()
+
+
+def test_what_is_over_the_throughput_units_is_refused_as_server_busy_until_they_are_there_again(
+    tmp_path: Path,
+) -> None:
+    with (
+        running_hub(tmp_path / "data", {"readings": 1}, throughput_units=1) as hub,
+        producer(hub, "readings") as client,
+    ):
+
+        def send(number: int) -> str | None:
+            batch = client.create_batch(partition_id="0")
+            for each in range(1500):
+                batch.add(EventData(b"%d-%d" % (number, each)))
+            try:
+                client.send_batch(batch)
+            except EventHubError as error:
+                return condition(error)
+            return None
+
+        assert send(0) is None, "a second's worth is in reserve"
+        begun = time.monotonic()
+        refused = 0
+        while (name := send(1)) is not None:
+            assert name == "com.microsoft:server-busy"
+            refused += 1
+            assert time.monotonic() - begun < WAIT_S
+        assert refused > 0
+        assert bodies(receive(hub, "readings", 3000)) == [
+            b"%d-%d" % (n, each) for n in (0, 1) for each in range(1500)
+        ]
