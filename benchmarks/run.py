@@ -12,7 +12,15 @@ from rich.table import Table
 
 from benchmarks.report import RESULTS, Report
 
-NAMES = ("scoring", "windowing", "stream_memory", "end_to_end", "eventhubs", "recommender_serving")
+NAMES = (
+    "scoring",
+    "windowing",
+    "stream_memory",
+    "end_to_end",
+    "eventhubs",
+    "recommender_serving",
+    "recommender_training",
+)
 
 
 def main() -> int:

@@ -83,10 +83,8 @@ def read_profile(state: StateStore, user: str) -> Profile:
 
 
 def _taste(model: Recommender, ratings: Mapping[str, float], profile: Profile | None) -> _Taste:
-    known = [(place, rating) for item, rating in ratings.items() if (place := model.place(item)) is not None]
-    places = np.array([place for place, _ in known], dtype=np.int64)
-    values = np.array([rating for _, rating in known], dtype=np.float32)
-    if not known:
+    places, values = model.known(ratings)
+    if not len(places):
         return _Taste(places, values, None, Basis.POPULAR)
     stored = None if profile is None else vector_of(profile, model.model, model.version, model.size)
     if stored is not None:

@@ -1,6 +1,6 @@
 """One version of an ALS recommender, loaded: what every answer is computed from, so that it is from one version."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -53,6 +53,15 @@ class Recommender:
         """Places of those items that this version knows, in their order."""
         known = self._place
         return np.array([known[item] for item in items if item in known], dtype=np.int64)
+
+    def known(self, ratings: Mapping[str, float]) -> tuple[Int64, Float32]:
+        """Places and ratings of those rated items that this version knows: (m,) each."""
+        known = self._place
+        pairs = [(known[item], rating) for item, rating in ratings.items() if item in known]
+        if not pairs:
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
+        places, values = zip(*pairs, strict=True)
+        return np.array(places, dtype=np.int64), np.array(values, dtype=np.float32)
 
     def outside(self, genre: str) -> Int64:
         """Places of the items that are not of `genre`, in any case. Raises BadInput for an unknown one."""

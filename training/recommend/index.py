@@ -14,8 +14,9 @@ from models.recommend.ratings import Float32, Int64
 
 LARGE: Final = 200_000
 """Items from which on scoring all of them takes longer (2 ms on one core) than an index."""
-RECALL: Final = 0.992
-"""Of the ten best, on average; the promise is 0.99."""
+RECALL: Final = 0.988
+"""Of the ten best, on average. The lists it is measured with are masked harder than those of users: a million
+clustered items with 0.989 here had 0.9935 with users' seen items, and the promise is 0.99."""
 _K: Final = 10
 _MASKED: Final = 100
 _TRAINED_ON: Final = 100_000
