@@ -344,7 +344,9 @@ class Partition:
     def archive(self) -> None:
         """Write what was read into the archive. Raises as `checkpoint` does; repeating it is harmless."""
         started = time.monotonic()
-        if self._archive.segments:
+        if self._archive.first >= self.next_offset:
+            pass  # All of it stands there.
+        elif self._archive.segments:
             # Written after the checkpoint: where it stands, so does the checkpoint.
             self._require(self._archive.segments[-1:])
         else:
