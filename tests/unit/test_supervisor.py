@@ -124,6 +124,31 @@ async def test_a_part_that_never_gets_ready_fails_the_start_with_its_last_words(
     await supervisor.stop()
 
 
+async def test_a_part_whose_program_is_gone_for_a_while_is_started_again(tmp_path: Path) -> None:
+    program, moved = tmp_path / "program", tmp_path / "moved"
+    program.write_text(f"#!/bin/sh\necho '{{\"ready\": true}}'\nexec {sys.executable} -S -c '{SLEEP}'\n")
+    program.chmod(0o755)
+    supervisor = supervise(tmp_path, Part(name="one", command=[str(program)], env=dict(os.environ), announces=True))
+    try:
+        await supervisor.start()
+        program.rename(moved)
+        pid = supervisor.states()[0].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: supervisor.states()[0].restarts >= 2)
+        moved.rename(program)
+        await until(lambda: supervisor.states()[0].state == "ready")
+    finally:
+        await supervisor.stop()
+
+
+async def test_a_part_that_cannot_be_started_at_all_fails_the_start_and_says_why(tmp_path: Path) -> None:
+    supervisor = supervise(tmp_path, Part(name="one", command=[str(tmp_path / "none")], env={}))
+    with pytest.raises(PartFailed, match=r"one does not start \(not started: .*none"):
+        await supervisor.start()
+    await supervisor.stop()
+
+
 async def test_stop_ends_parts_in_reverse_order_and_kills_the_stubborn(tmp_path: Path) -> None:
     order = tmp_path / "order"
     polite = (
