@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.cli.launch import launch
 from infra.local import probes, runtime
 from infra.local.home import Home, PartState, RuntimeState
 from infra.local.logfile import LogFile, tail
@@ -328,6 +329,13 @@ def test_a_data_folder_has_one_owner(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="penstock down"):
             home.wipe()
     assert not home.locked()
+
+
+def test_of_two_started_at_once_one_is_told_of_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(tmp_path)
+    monkeypatch.setattr(Home, "locked", lambda home: False)  # as it was when both looked
+    with home.lock(), pytest.raises(Conflict, match=r"^Penstock is already running in "):
+        launch(home, RuntimePorts())
 
 
 def test_state_is_read_back_and_wiping_leaves_strangers_alone(tmp_path: Path) -> None:
