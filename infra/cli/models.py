@@ -72,18 +72,18 @@ def show(
 def promote(
     version: Annotated[str, typer.Argument(help="The version to make live.")], as_json: output.AsJson = False
 ) -> None:
-    """Make a version live, after loading it with all its checks. Running functions follow within seconds."""
+    """Make a version live, after loading it with all its checks; return when running functions score with it."""
     from models.inference import load_bank
 
     registry = _registry()
     load_bank(registry, version)
-    _report(registry.promote(version), as_json)
+    _follow(registry.promote(version), as_json)
 
 
 @app.command("rollback")
 def rollback(as_json: output.AsJson = False) -> None:
-    """Make the previous version live again."""
-    _report(_registry().rollback(), as_json)
+    """Make the previous version live again; return when running functions score with it."""
+    _follow(_registry().rollback(), as_json)
 
 
 @app.command("export-edge")
@@ -137,6 +137,14 @@ def _resolve(registry: "Registry", version: str) -> str:
     if named is None:
         raise NotFound(f"no version is {version}; train one: penstock train svm --from-archive --promote")
     return named
+
+
+def _follow(aliases: "Aliases", as_json: bool) -> None:
+    from infra.cli.following import await_followed
+
+    if aliases.live is not None:
+        await_followed(aliases.live, refresh_s=context.load_settings().model_refresh_s)
+    _report(aliases, as_json)
 
 
 def _report(aliases: "Aliases", as_json: bool) -> None:
