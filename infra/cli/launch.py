@@ -15,6 +15,7 @@ from infra.local import azurite
 from infra.local.home import REPOSITORY, Home, RuntimeState
 from infra.local.logfile import tail
 from infra.local.parts import FunctionsHost
+from infra.local.runtime import EXIT_ALREADY_RUNNING
 from infra.local.runtime_ports import RuntimePorts
 from models.errors import ConfigurationError, Conflict, PenstockError
 
@@ -135,6 +136,8 @@ def _await_ready(launched: Launched, changed: Callable[[RuntimeState], None]) ->
             changed(state)
         if seen is not None and seen.state == "ready":
             return
+        if launched.process.returncode == EXIT_ALREADY_RUNNING:  # started at the same moment as this one
+            raise Conflict(f"Penstock is already running in {launched.home.root}")
         if not alive:
             words = "\n".join(tail(launched.home.logs / "supervisor.log", 5))
             raise StartFailed(seen.error if seen is not None and seen.error else f"the supervisor ended: {words}")

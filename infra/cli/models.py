@@ -79,19 +79,21 @@ def promote(
     model: _Model = None,
     as_json: output.AsJson = False,
 ) -> None:
-    """Make a version live, after loading it with all its checks. Running functions follow within seconds.
+    """Make a version live, after loading it with all its checks.
 
-    Whether it is better is not asked: training does that, by itself.
+    Returns when running functions score with a bank of SVMs; a recommender they follow within seconds. Whether it is
+    better is not asked: training does that, by itself.
     """
     registry = _registry(model)
     _check(registry, version)
-    _report(registry.promote(version), as_json)
+    _follow(registry, registry.promote(version), as_json)
 
 
 @app.command("rollback")
 def rollback(model: _Model = None, as_json: output.AsJson = False) -> None:
-    """Make the previous version live again."""
-    _report(_registry(model).rollback(), as_json)
+    """Make the previous version live again; returns as promote does."""
+    registry = _registry(model)
+    _follow(registry, registry.rollback(), as_json)
 
 
 @app.command("export-edge")
@@ -156,6 +158,15 @@ def _resolve(registry: "Registry", version: str) -> str:
     if named is None:
         raise NotFound(f"no version is {version}; train one: penstock train --help")
     return named
+
+
+def _follow(registry: "Registry", aliases: "Aliases", as_json: bool) -> None:
+    from infra.cli.following import await_followed
+
+    settings = context.load_settings()
+    if registry.model == settings.model and aliases.live is not None:
+        await_followed(aliases.live, refresh_s=settings.model_refresh_s)
+    _report(aliases, as_json)
 
 
 def _report(aliases: "Aliases", as_json: bool) -> None:

@@ -45,7 +45,9 @@ def svm(
     ] = None,
     since: Annotated[str | None, typer.Option(help="Only readings from this time on (ISO 8601, UTC).")] = None,
     until: Annotated[str | None, typer.Option(help="Only readings before this time (ISO 8601, UTC).")] = None,
-    promote: Annotated[bool, typer.Option("--promote", help="Make the new version live.")] = False,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Make it live; return when running functions use it.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not take over the live version's other series.")] = False,
     nu: Annotated[float, typer.Option(help="Share of training windows that may lie outside.")] = 0.01,
     gamma: Annotated[float, typer.Option(help="Kernel width on scaled features.")] = 0.02,
@@ -69,6 +71,10 @@ def svm(
     settings = context.load_settings()
     chosen = _Selection(series or [], _time_us(since), _time_us(until))
     registered = _run(settings, csv, columns, chosen, options, promote=promote, fresh=fresh, quiet=as_json)
+    if promote:
+        from infra.cli.following import await_followed
+
+        await_followed(registered.manifest.version, refresh_s=settings.model_refresh_s)
     if as_json:
         output.print_json(_document(registered, promote))
     else:

@@ -18,6 +18,8 @@ from models.errors import ConfigurationError, TryLater
 _SEND_S = 15.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 _STOP_S = 10.0
+# What the SDK makes of amqp:not-found, in whatever answer it stands.
+_NOT_FOUND = "not-found"
 # What the SDK warns of is raised to us too; without a handler Python would print it in the middle of a live view.
 logging.getLogger("azure.eventhub").addHandler(logging.NullHandler())
 
@@ -29,8 +31,9 @@ class DeviceSender:
 
     What waits for one device is packed into one batch; a batch is one round trip, so the more devices there are, the
     more each of their batches holds. A batch is sent again until the hub has acknowledged it, for `patience_s`; then
-    TryLater is raised. AMQP has no idempotent producer: a batch whose acknowledgement was lost is stored twice, and
-    its readings count once. Use as an async context manager.
+    TryLater is raised. A hub that is not there, or refuses the key, raises ConfigurationError at once. AMQP has no
+    idempotent producer: a batch whose acknowledgement was lost is stored twice, and its readings count once. Use as
+    an async context manager.
     """
 
     def __init__(self, settings: Settings, *, patience_s: float = 120.0) -> None:
@@ -79,7 +82,7 @@ class DeviceSender:
             ids = await client.get_partition_ids()
             found = await asyncio.gather(*(client.get_partition_properties(each) for each in ids))
         except EventHubError as error:
-            raise self._gone(error) from error
+            raise self._refused(error) or self._gone(error) from error
         return {
             int(each["id"]): 0 if each["is_empty"] else each["last_enqueued_sequence_number"] + 1 for each in found
         }
@@ -115,11 +118,9 @@ class DeviceSender:
         while True:
             try:
                 return await asyncio.wait_for(self._send_batch(device, bodies), _SEND_S)
-            except AuthenticationError as error:
-                raise ConfigurationError(
-                    f"the hub {self._hub} refuses the key of PENSTOCK_AMQP_CONNECTION"
-                ) from error
             except (EventHubError, OSError, TimeoutError) as error:
+                if refused := self._refused(error):
+                    raise refused from error
                 if time.monotonic() > deadline:
                     raise self._gone(error) from error
             await self._disconnect()  # a client that lost its connection, or was cancelled, is not used again
@@ -155,6 +156,16 @@ class DeviceSender:
         if client is not None:
             with contextlib.suppress(EventHubError, OSError, TimeoutError):
                 await asyncio.wait_for(client.close(), _SEND_S)
+
+    def _refused(self, error: Exception) -> ConfigurationError | None:
+        """What the user has to set right, where no other try would help."""
+        if isinstance(error, AuthenticationError):
+            return ConfigurationError(f"the hub {self._hub} refuses the key of PENSTOCK_AMQP_CONNECTION")
+        if isinstance(error, EventHubError) and error.error == _NOT_FOUND:
+            return ConfigurationError(
+                f"there is no hub {self._hub} at PENSTOCK_AMQP_CONNECTION; name one that exists in PENSTOCK_HUB"
+            )
+        return None
 
     def _gone(self, error: Exception) -> TryLater:
         return TryLater(f"the hub {self._hub} does not take events over AMQP: {error}")

@@ -5,6 +5,7 @@ do not matter either: sending is idempotent, waiting polls, and counts come from
 """
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,10 +19,10 @@ import numpy.typing as npt
 
 from infra.feed.events import encode_flush
 from infra.feed.history import DeviceHistory, packed
-from infra.feed.results import Results
+from infra.feed.results import Progress, Results
 from infra.settings import Settings
 from models.contracts import PredictionStatus
-from models.errors import PenstockError, TryLater
+from models.errors import NotFound, PenstockError, TryLater
 from models.windowspec import WindowSpec
 
 T = TypeVar("T")
@@ -171,9 +172,7 @@ async def run_live(
 async def _report(results: Results | None, sent: Sent, begun: float, timeout_s: float) -> ReplayReport:
     report = NOTHING
     if results is not None:
-        deadline = time.monotonic() + timeout_s
-        await wait_until_stored(results, sent, timeout_s=timeout_s)
-        report = await patiently(partial(account, results, sent), deadline)
+        report = await account_when_stored(results, sent, timeout_s=timeout_s)
     seconds = round(time.monotonic() - begun, 3)
     return msgspec.structs.replace(report, readings=sent.readings, seconds=seconds)
 
@@ -198,7 +197,7 @@ async def wait_until_stored(results: Results, sent: Sent, *, timeout_s: float) -
         last = max(offsets)
         while True:
             progress = await patiently(partial(results.progress, partition), deadline)
-            if progress.offset > last and progress.folded >= progress.batches:
+            if _done(progress, last):
                 break
             if time.monotonic() > deadline:
                 raise TryLater(
@@ -207,6 +206,32 @@ async def wait_until_stored(results: Results, sent: Sent, *, timeout_s: float) -
                     "(penstock status, penstock logs)"
                 )
             await asyncio.sleep(_POLL_S)
+
+
+def _done(progress: Progress, last: int) -> bool:
+    return progress.offset > last and progress.folded >= progress.batches
+
+
+def _all_stored(results: Results, sent: Sent) -> bool:
+    return all(_done(results.progress(partition), max(offsets)) for partition, offsets in sent.offsets.items())
+
+
+async def account_when_stored(results: Results, sent: Sent, *, timeout_s: float) -> ReplayReport:
+    """Counts of `account` from results that were complete before and after it read them.
+
+    Storage that is killed may forget its last seconds, which are then written again: what was read in between does
+    not count. Raises TryLater after `timeout_s`.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        await wait_until_stored(results, sent, timeout_s=max(0.0, deadline - time.monotonic()))
+        with contextlib.suppress(NotFound):  # listed, and gone before it was read
+            report = await patiently(partial(account, results, sent), deadline)
+            if await patiently(partial(_all_stored, results, sent), deadline):
+                return report
+        if time.monotonic() > deadline:
+            raise TryLater(f"stored results still change after {timeout_s:g} s (penstock status, penstock logs)")
+        await asyncio.sleep(_POLL_S)
 
 
 async def patiently(ask: Callable[[], T], deadline: float) -> T:

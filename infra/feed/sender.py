@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import ssl
 import time
 from types import TracebackType
@@ -13,8 +14,10 @@ from aiokafka.errors import KafkaError
 from infra.feed.replay import Place
 from infra.local.eventhubs.amqp.placement import Placement
 from infra.settings import Settings
-from models.errors import TryLater
+from models.errors import ConfigurationError, TryLater
 
+# What aiokafka warns of is raised to us too; without a handler Python would print it, several times a second.
+logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 # Event Hubs takes 1 MB a request.
 _MAX_REQUEST_BYTES = 1_000_000
 _STOP_S = 10.0
@@ -27,7 +30,7 @@ class Sender:
     replayed as well has all its events on one. Kafka answers with (partition, offset), which a replay accounts by.
 
     It goes on through a restart of the hub, retrying each event for `patience_s`; then TryLater is raised.
-    Use as an async context manager.
+    Use as an async context manager, which raises ConfigurationError when there is no such hub.
     """
 
     def __init__(self, settings: Settings, *, patience_s: float = 120.0) -> None:
@@ -53,12 +56,27 @@ class Sender:
         while True:
             try:
                 await self._producer.start()
-                return self
+                break
             except KafkaError as error:
                 if time.monotonic() > deadline:
                     await self._producer.stop()
                     raise TryLater(f"the hub at {self._bootstrap} does not answer: {error}") from error
                 await asyncio.sleep(0.2)
+        try:
+            await self._require_hub()
+        except BaseException:
+            await self._producer.stop()
+            raise
+        return self
+
+    async def _require_hub(self) -> None:
+        """Raise ConfigurationError if there is no such hub: aiokafka would wait in vain, as long as its patience."""
+        client = self._producer.client
+        client.add_topic(self._hub)
+        if await client.force_metadata_update() and self._hub not in client.cluster.topics():
+            raise ConfigurationError(
+                f"there is no hub {self._hub} at {self._bootstrap}; name one that exists in PENSTOCK_HUB"
+            )
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -193,14 +193,17 @@ class _Keeper:
         try:
             while not self._ending:
                 began = self._clock()
-                code = await self._run(log)
+                try:
+                    ended = _ended(await self._run(log))
+                except OSError as error:  # no process could be made: no memory or files left, or no such program
+                    ended = f"not started: {error}"
                 if self._ending:
                     return
                 crashes = 1 if self._clock() - began >= self._timing.stable_after_s else crashes + 1
                 if not self._ready_once.is_set() and crashes >= self._timing.first_start_tries:
-                    raise PartFailed(self._last_words(code))
+                    raise PartFailed(self._last_words(ended))
                 pause = restart_pause(self._timing, crashes)
-                _log.warning("%s ended (%s); starting it again in %.1f s", self.part.name, _ended(code), pause)
+                _log.warning("%s ended (%s); starting it again in %.1f s", self.part.name, ended, pause)
                 await self._sleep(pause)
                 self._restarts += 1
         finally:
@@ -306,9 +309,9 @@ class _Keeper:
                         _signal_group(process.pid, signal.SIGKILL)
                         return
 
-    def _last_words(self, code: int) -> str:
+    def _last_words(self, ended: str) -> str:
         words = "\n".join(tail(self._log_path, 12))
-        return f"{self.part.name} does not start ({_ended(code)}). Its log, {self._log_path}, ends with:\n{words}"
+        return f"{self.part.name} does not start ({ended}). Its log, {self._log_path}, ends with:\n{words}"
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -58,6 +58,18 @@ async def test_a_device_stays_on_one_partition_whatever_the_protocol_and_in_orde
         assert list(dict.fromkeys(bodies)) == [b"%d" % number for number in range(11)]
 
 
+async def test_senders_say_at_once_that_there_is_no_such_hub(tmp_path: Path) -> None:
+    with running_hub(tmp_path / "hub", {"readings": 1}) as hub:
+        settings = Settings(amqp_connection=hub.connection_string, kafka_bootstrap=hub.bootstrap, hub="reading")
+        async with DeviceSender(settings) as sender:
+            with pytest.raises(ConfigurationError, match=r"no hub reading .*PENSTOCK_HUB"):
+                await (await sender.send("d", b"1"))
+            with pytest.raises(ConfigurationError, match="no hub reading "):
+                await sender.ends()
+        with pytest.raises(ConfigurationError, match=r"no hub reading .*PENSTOCK_HUB"):
+            await Sender(settings).__aenter__()
+
+
 async def test_a_sender_gives_up_on_a_hub_that_is_gone_and_on_a_wrong_key_at_once(tmp_path: Path) -> None:
     with running_hub(tmp_path / "hub", {"readings": 1}) as hub:
         wrong = Settings(amqp_connection=hub.connection_string_with("RootManageSharedAccessKey", "wrong"))

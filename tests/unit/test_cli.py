@@ -9,12 +9,16 @@ import os
 import subprocess
 import sys
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import ClassVar
 
 import pytest
 from typer.testing import CliRunner
 
 from infra.cli import context, main
+from infra.cli.following import await_followed
 from infra.cli.showcase import found_faults
 from infra.cli.status import headline
 from infra.feed.export import export_predictions
@@ -204,6 +208,47 @@ def test_the_headline_of_status_names_parts_that_are_not_ready(phase: str, strea
     ]
     state = RuntimeState(state=phase, supervisor=1, started=0, host="embedded", ports={}, environment={}, parts=parts)
     assert headline(state) == said
+
+
+class Functions(BaseHTTPRequestHandler):
+    """Answers the health question with one of `models` after the other; None: 503."""
+
+    models: ClassVar[list[str | None]]
+
+    def do_GET(self) -> None:
+        model = self.models.pop(0)
+        self.send_response(503 if model is None else 200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"model": model}).encode())
+
+    def log_message(self, *args: object) -> None:
+        """Nothing."""
+
+
+def test_what_makes_a_version_live_returns_when_the_functions_score_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PENSTOCK_HOME", str(tmp_path))
+    Functions.models = ["old", None, "new", "never asked"]
+    await_followed("new", refresh_s=1)  # nothing runs: nothing waits
+    with HTTPServer(("127.0.0.1", 0), Functions) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        Home(tmp_path).write_state(
+            RuntimeState(
+                state="ready",
+                supervisor=1,
+                started=0,
+                host="embedded",
+                ports={"functions": server.server_port},
+                environment={},
+                parts=[],
+            )
+        )
+        with Home(tmp_path).lock():
+            await_followed("new", refresh_s=60)
+        server.shutdown()
+    assert Functions.models == ["never asked"]
+    assert capsys.readouterr().err == ""
 
 
 def test_predictions_are_one_csv_row_per_window_in_order_of_series_and_start() -> None:

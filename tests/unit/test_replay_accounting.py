@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 import numpy as np
@@ -12,13 +12,22 @@ import pytest
 from functions.alerts import CONTAINER, alert_id
 from functions.folding import POSITION, FoldPosition
 from infra.feed.history import by_device, packed
-from infra.feed.replay import NOTHING, NotAccounted, Sent, account, check, send_histories, wait_until_stored
-from infra.feed.results import Results, ScoreCount
+from infra.feed.replay import (
+    NOTHING,
+    NotAccounted,
+    Sent,
+    account,
+    account_when_stored,
+    check,
+    send_histories,
+    wait_until_stored,
+)
+from infra.feed.results import Progress, Results, ScoreCount
 from models import names
 from models.contracts import Alert, AlertStatus, DeadLetter, Reason
 from models.errors import TryLater
 from models.features import FEATURES
-from models.ports import Put
+from models.ports import Blob, Put
 from models.tables import Predictions, Readings, encode_predictions, encode_readings
 from models.windowspec import WindowSpec
 from tests.fakes import FakeBlobs, FakeState
@@ -237,6 +246,38 @@ async def test_waiting_ends_when_all_is_processed_and_folded() -> None:
             await wait_until_stored(store.results, ours, timeout_s=0)
     store.fold(1, [store.etag(0)])
     await wait_until_stored(store.results, ours, timeout_s=0)
+
+
+class Forgetful(Results):
+    """Loses its predictions and checkpoint once while they are read; they are written again when next asked for."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store.blobs, store.state, "readings", store.spec)
+        self.store = store
+        self.lost: dict[str, Blob] | None = None
+        self._lose = True
+
+    def predictions(self, partition: int, *, from_offset: int = 0) -> Iterator[Predictions]:
+        if self._lose:
+            self._lose, self.lost = False, dict(self.store.blobs.blobs)
+            self.store.blobs.blobs.clear()
+        return super().predictions(partition, from_offset=from_offset)
+
+    def progress(self, partition: int) -> Progress:
+        found = super().progress(partition)
+        if self.lost is not None:
+            self.store.blobs.blobs.update(self.lost)
+            self.lost = None
+        return found
+
+
+async def test_what_was_read_while_storage_forgot_is_not_counted() -> None:
+    store = Store()
+    store.checkpoint(offset=6, next_seq=1)
+    store.predictions(0, [("d0", 0, 1, 0, 5)])
+    store.fold(1, [store.etag(0)])
+    report = await account_when_stored(Forgetful(store), sent(5, count=1), timeout_s=5)
+    assert (report.windows, report.scored) == (1, 1)
 
 
 def test_scores_are_counted_as_they_come() -> None:

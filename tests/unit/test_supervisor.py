@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.cli.launch import launch
 from infra.local import probes, runtime
 from infra.local.home import Home, PartState, RuntimeState
 from infra.local.logfile import LogFile, tail
@@ -120,6 +121,31 @@ def test_the_restart_pause_is_bounded_however_often_a_part_crashes() -> None:
 async def test_a_part_that_never_gets_ready_fails_the_start_with_its_last_words(tmp_path: Path) -> None:
     supervisor = supervise(tmp_path, part("broken", "raise SystemExit('no such table')", announces=True))
     with pytest.raises(PartFailed, match=r"broken does not start \(exit code 1\)[^$]*no such table"):
+        await supervisor.start()
+    await supervisor.stop()
+
+
+async def test_a_part_whose_program_is_gone_for_a_while_is_started_again(tmp_path: Path) -> None:
+    program, moved = tmp_path / "program", tmp_path / "moved"
+    program.write_text(f"#!/bin/sh\necho '{{\"ready\": true}}'\nexec {sys.executable} -S -c '{SLEEP}'\n")
+    program.chmod(0o755)
+    supervisor = supervise(tmp_path, Part(name="one", command=[str(program)], env=dict(os.environ), announces=True))
+    try:
+        await supervisor.start()
+        program.rename(moved)
+        pid = supervisor.states()[0].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: supervisor.states()[0].restarts >= 2)
+        moved.rename(program)
+        await until(lambda: supervisor.states()[0].state == "ready")
+    finally:
+        await supervisor.stop()
+
+
+async def test_a_part_that_cannot_be_started_at_all_fails_the_start_and_says_why(tmp_path: Path) -> None:
+    supervisor = supervise(tmp_path, Part(name="one", command=[str(tmp_path / "none")], env={}))
+    with pytest.raises(PartFailed, match=r"one does not start \(not started: .*none"):
         await supervisor.start()
     await supervisor.stop()
 
@@ -303,6 +329,13 @@ def test_a_data_folder_has_one_owner(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="penstock down"):
             home.wipe()
     assert not home.locked()
+
+
+def test_of_two_started_at_once_one_is_told_of_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(tmp_path)
+    monkeypatch.setattr(Home, "locked", lambda home: False)  # as it was when both looked
+    with home.lock(), pytest.raises(Conflict, match=r"^Penstock is already running in "):
+        launch(home, RuntimePorts())
 
 
 def test_state_is_read_back_and_wiping_leaves_strangers_alone(tmp_path: Path) -> None:
