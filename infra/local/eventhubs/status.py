@@ -38,7 +38,7 @@ class Status(NamedTuple):
     states: dict[str, tuple[str, int]]
     """State and number of members of each group."""
     failures: list[str]
-    """Partitions that take nothing until a restart, with the reason."""
+    """Why partitions take nothing: until a restart, or when last asked, a minute ago at most."""
 
 
 def look(hub: Hub) -> Status:
@@ -59,7 +59,8 @@ def look(hub: Hub) -> Status:
                 unread_from = max(committed.offset, end.start_offset)
                 lag = max(0, end.high_watermark - unread_from)
                 groups.append(GroupStatus(name, topic, index, committed.offset, lag))
-    failures = [log.failure for _, _, log in hub.logs() if log.failure is not None]
+    now_ms = hub.clock_ms()
+    failures = [trouble for _, _, log in hub.logs() if (trouble := log.trouble(now_ms)) is not None]
     return Status(partitions, groups, states, failures)
 
 
@@ -75,7 +76,7 @@ def metrics(hub: Hub) -> str:
     ]
     lines = [
         *_metric("start_time_seconds", "gauge", "When the hub was started.", [("", hub.started_ms / 1000)]),
-        *_metric("storage_failures", "gauge", "Partitions that need a restart.", [("", len(status.failures))]),
+        *_metric("storage_failures", "gauge", "Partitions that take no events.", [("", len(status.failures))]),
         *_metric(
             "log_end_offset",
             "counter",

@@ -4,6 +4,8 @@ import resource
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -119,7 +121,8 @@ async def test_old_segments_are_deleted_while_serving(tmp_path: Path) -> None:
 
 async def test_a_full_disk_is_told_to_the_producer_and_loses_nothing_acknowledged(tmp_path: Path) -> None:
     """A limit on the size of a file stands in for the end of the disk."""
-    with running_hub(tmp_path / "data", {"readings": 1}, fsync="group") as hub:
+    with running_hub(tmp_path / "data", {"readings": 1}, fsync="group", http_port=0) as hub:
+        health = f"http://127.0.0.1:{hub.http_port}/health"
         events = [Event(None, b"%d" % number) for number in range(50)]
         await produce_confluent(hub.bootstrap, "readings", events, None)
         resource.prlimit(hub.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
@@ -130,7 +133,11 @@ async def test_a_full_disk_is_told_to_the_producer_and_loses_nothing_acknowledge
             producer.flush(10)
         assert [error.code() for error in errors if error] == [KafkaError.KAFKA_STORAGE_ERROR] * 2
         assert "nothing was stored" in hub.stderr
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            urllib.request.urlopen(health, timeout=5)
         await produce_confluent(hub.bootstrap, "readings", [Event(None, b"small")], None)
+        with urllib.request.urlopen(health, timeout=5) as answer:
+            assert answer.status == 200
         hub.kill()
         hub.restart()
         seen = await read_confluent(hub.bootstrap, "readings", 1, 51)

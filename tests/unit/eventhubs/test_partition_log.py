@@ -162,7 +162,10 @@ def test_a_failed_write_stores_nothing_and_the_next_one_works(
         with pytest.raises(StorageFailed, match="nothing was stored"):
             log.append(make_batch(b"lost"), NOW_MS)
     assert path.stat().st_size == size
+    assert "nothing was stored" in str(log.trouble(NOW_MS + 59_000))
+    assert log.trouble(NOW_MS + 60_000) is None
     assert log.append(make_batch(b"after"), NOW_MS).base_offset == 1
+    assert log.trouble(NOW_MS) is None
     assert values_from(open_log()) == [b"before", b"after"]
 
 

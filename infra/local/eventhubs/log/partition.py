@@ -51,6 +51,8 @@ class PartitionLog(ReadableLog):
         self._unflushed: set[Segment] = set()
         self._last_ticket: Ticket | None = None
         self._failure: str | None = None
+        self._refusal: tuple[int, str] | None = None
+        """When an append was last refused by the disk, and why, unless a later one was stored."""
         self._closed = False
         self._clean_until = 0
         super().__init__(*recover(directory, settings, self._producers))
@@ -64,6 +66,12 @@ class PartitionLog(ReadableLog):
     @property
     def failure(self) -> str | None:
         """Why the partition takes nothing until a restart, if so."""
+        return self._failure
+
+    def trouble(self, now_ms: int, memory_ms: int = 60_000) -> str | None:
+        """Why the partition takes nothing, or took nothing when last asked, not longer than `memory_ms` ago."""
+        if self._failure is None and self._refusal is not None and self._refusal[0] > now_ms - memory_ms:
+            return self._refusal[1]
         return self._failure
 
     @property
@@ -86,9 +94,14 @@ class PartitionLog(ReadableLog):
             # Its first copy may still be waiting for the disk, and so must this acknowledgement.
             return Appended(repeated.base_offset, repeated.next_offset, repeated.append_ms, self._last_ticket)
         append_ms = max(now_ms, self._last_append_ms)
-        active = self._active_for(batch.size)
-        header, pieces = stamp(records, batch, active.next_offset, append_ms)
-        active.append(header, pieces)
+        try:
+            active = self._active_for(batch.size)
+            header, pieces = stamp(records, batch, active.next_offset, append_ms)
+            active.append(header, pieces)
+        except StorageFailed as error:
+            self._refusal = (now_ms, str(error))
+            raise
+        self._refusal = None
         self._last_append_ms = append_ms
         self._producers.note(header)
         if active.unmarked_bytes >= CHECKPOINT_BYTES:
