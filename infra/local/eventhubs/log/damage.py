@@ -21,13 +21,14 @@ class SoundBatch(NamedTuple):
 
 
 def sound_batch_after(fd: int, bad_at: int, size: int, least_offset: int) -> SoundBatch | None:
-    """The first whole batch behind the bad place at byte `bad_at` of a segment of `size` bytes, if there is one.
+    """The first whole batch at or behind the bad place at byte `bad_at` of a segment of `size` bytes, if any.
 
-    It must be as the log writes batches, and of `least_offset` or later: what an older one is doing there, it was not
-    acknowledged there.
+    At the bad place itself it is one that does not follow the batch before it: those between are gone. It must be as
+    the log writes batches, and of `least_offset` or later: what an older one is doing there, it was not acknowledged
+    there.
     """
     with mmap.mmap(fd, size, access=mmap.ACCESS_READ) as data, memoryview(data) as view:
-        found = data.find(STORED_MARK, bad_at + 1 + STORED_MARK_AT)
+        found = data.find(STORED_MARK, bad_at + STORED_MARK_AT)
         while found >= 0:
             start = found - STORED_MARK_AT
             if size - start >= HEADER_BYTES:
