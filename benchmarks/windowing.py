@@ -23,6 +23,7 @@ from stream.partition import Partition
 from tests.fakes import FakeBlobs, FakeClock, FakeQueue
 
 TICKS_PER_EVENT = 20
+DEVICES, SENSORS = 200, 5
 _FAUST_DEVICES = 6
 _CHUNK_EVENTS = {"single": 5000, "packed": 100}
 
@@ -30,15 +31,21 @@ _CHUNK_EVENTS = {"single": 5000, "packed": 100}
 def run(folder: Path, *, quick: bool = False) -> Report:
     """Measure and compare; one repetition of a tenth of the readings with `quick`."""
     repetitions = 1 if quick else 3
-    load = Load(devices=200, sensors=5, ticks=240 if quick else 4000, step_us=1_000_000 if quick else 90_000)
-    small = Load(devices=_FAUST_DEVICES, sensors=5, ticks=240 if quick else 1440)
+    step_us = 1_000_000 if quick else 90_000
+    ticks = {"single": 240, "packed": 240} if quick else {"single": 4000, "packed": 6000}
+    loads = {topic: Load(DEVICES, SENSORS, number, step_us) for topic, number in ticks.items()}
+    small = Load(devices=_FAUST_DEVICES, sensors=SENSORS, ticks=240 if quick else 1440)
     figures: list[Figure] = []
     failures: list[str] = []
     with running_hub(folder / "hub", {"single": PARTITIONS, "packed": PARTITIONS, "few": PARTITIONS}) as hub:
         few = preload(hub.bootstrap, "few", small.single_events())
-        logs = {"single": list(load.single_events()), "packed": list(load.packed_events(TICKS_PER_EVENT))}
+        logs = {
+            "single": list(loads["single"].single_events()),
+            "packed": list(loads["packed"].packed_events(TICKS_PER_EVENT)),
+        }
         bytes_per = {topic: sum(len(body) for _, body in log) / len(log) for topic, log in logs.items()}
         for topic, log in logs.items():
+            load = loads[topic]
             events = preload(hub.bootstrap, topic, log) + preload(hub.bootstrap, topic, load.flushes())
             contest = _Contest(hub.bootstrap, topic, events, load, folder, failures)
             rates = contest.repeat(repetitions, few if topic == "single" else 0, small)
@@ -48,10 +55,13 @@ def run(folder: Path, *, quick: bool = False) -> Report:
         name="windowing",
         title="Windowing: readings per second",
         conditions=[
-            f"{load.readings:,} readings of {load.devices} devices x {load.sensors} sensors, {load.windows:,} "
-            f"tumbling windows of 60 s in event time, {PARTITIONS} partitions of the embedded hub, a backlog.",
-            f"Single: one reading per event, {bytes_per['single']:.0f} B of JSON. Packed: "
-            f"{TICKS_PER_EVENT * load.sensors} readings per event, {bytes_per['packed']:,.0f} B.",
+            f"{DEVICES} devices x {SENSORS} sensors, tumbling windows of 60 s in event time, {PARTITIONS} "
+            "partitions of the embedded hub, a backlog.",
+            *(
+                f"{topic.capitalize()}: {loads[topic].readings:,} readings in {loads[topic].windows:,} windows, "
+                f"{per_event} per event, {bytes_per[topic]:,.0f} B of JSON."
+                for topic, per_event in (("single", 1), ("packed", TICKS_PER_EVENT * SENSORS))
+            ),
             f"Naive Faust (Record, Table.tumbling with relative_to_field, memory store, changelog) is slow: it gets "
             f"{small.readings:,} readings of {small.devices} of the devices, single events only.",
             "Raw aiokafka + NumPy keeps count, sum, minimum and maximum. Penstock computes eight features with "
@@ -109,7 +119,7 @@ class _Contest:
         folder = self._folder / f"{self._topic}-{next(self._number)}"
         with stream_worker(folder, self._bootstrap, self._topic) as worker:
             first: tuple[float, float, float] | None = None
-            for at, page in worker.watch():
+            for at, page in worker.watch(poll_s=0.1):
                 totals = page["totals"]
                 if totals["events"] and first is None:
                     first = (at, totals["readings"], worker.cpu_s())

@@ -115,8 +115,20 @@ def _features(starts: Int64, count: Int64, ts_us: Int64, values: Float64) -> Flo
 
 
 def _medians(starts: Int64, count: Int64, values: Float64) -> Float64:
-    segment = np.repeat(np.arange(len(starts)), count)
-    ranked = values[np.lexsort((values, segment))]
-    low, high = ranked[starts + (count - 1) // 2], ranked[starts + count // 2]
+    """Median of each segment; those of one length are sorted together, as rows of a matrix."""
+    medians = np.empty(len(starts))
+    for length in np.unique(count).tolist():
+        alike = np.flatnonzero(count == length)
+        medians[alike] = _medians_of_rows(values[starts[alike, np.newaxis] + np.arange(length)])
+    return medians
+
+
+def _medians_of_rows(rows: Float64) -> Float64:
+    low_at, high_at = (rows.shape[1] - 1) // 2, rows.shape[1] // 2
+    ranked = np.sort(rows, axis=1)
+    low, high = ranked[:, low_at], ranked[:, high_at]
+    # Which of 0.0 and -0.0 a fast sort puts in the middle is chance: the earlier reading goes first.
+    zero = np.flatnonzero((low == 0) & (high == 0))
+    low[zero] = np.sort(rows[zero], axis=1, kind="stable")[:, low_at]
     middle: Float64 = np.where(low == high, low, low / 2 + high / 2)
     return middle

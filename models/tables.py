@@ -230,6 +230,9 @@ def encode_coded_readings(device: Coded, sensor: Coded, ts_us: Int64, value: Flo
             "offset": offset,
         },
         {},
+        # Times and offsets hardly change from row to row, and sensors often give few distinct values.
+        use_dictionary=["device", "sensor", "value"],
+        column_encoding={"ts": "DELTA_BINARY_PACKED", "offset": "DELTA_BINARY_PACKED"},
     )
 
 
@@ -308,15 +311,17 @@ def _feature_matrix(table: "pa.Table") -> Float64:
     return matrix
 
 
-def write_parquet(columns: dict[str, Any], metadata: dict[str, str]) -> bytes:
-    """Parquet bytes of columns (arrays of NumPy or Arrow) and texts about all of them."""
+def write_parquet(columns: dict[str, Any], metadata: dict[str, str], **encoding: Any) -> bytes:
+    """Parquet bytes of columns (arrays of NumPy or Arrow) and texts about all of them; `encoding` goes to Arrow's
+    writer.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     arrays = [_numbers(column) if isinstance(column, np.ndarray) else column for column in columns.values()]
     table = pa.Table.from_arrays(arrays, names=list(columns)).replace_schema_metadata(metadata)
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", **encoding)
     return buffer.getvalue()
 
 

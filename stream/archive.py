@@ -5,7 +5,6 @@ written last and create-only, and its metadata says how far the range goes: once
 and nobody writes it again. A worker that repeats another life's range finds that blob and skips what it covers.
 """
 
-import contextlib
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,8 +13,8 @@ import numpy.typing as npt
 
 from models import names
 from models.contracts import DeadLetter
-from models.errors import AlreadyExists
-from models.ports import BlobStore
+from models.errors import AlreadyExists, TryLater
+from models.ports import BlobInfo, BlobStore
 from models.tables import Coded, encode_coded_readings
 from stream.series import Series
 
@@ -88,17 +87,19 @@ class Archive:
         """Write all items at offsets up to `through`. Repeating it after an error is harmless."""
         while self.first <= through:
             name = names.raw_blob(self._hub, self._partition, self.first)
-            finished = self._blobs.head(name)
-            if finished is not None:
-                self.segments.append(name)
-                # A former life, or a rival, wrote this segment: its range is done, ours may go further.
-                self.first = int(finished.metadata[THROUGH]) + 1
-                continue
-            with contextlib.suppress(AlreadyExists):
-                self._write_segment(through)
+            # With late readings or dead letters there is more to write than the blob that tells: look first.
+            finished = self._blobs.head(name) if self.late.rows or self.dead else None
+            if finished is None:
+                finished = self._write_segment(name, through)
+            self.segments.append(name)
+            self.first = int(finished.metadata[THROUGH]) + 1
         self._clear()
 
-    def _write_segment(self, through: int) -> None:
+    def _write_segment(self, name: str, through: int) -> BlobInfo:
+        """Info of the raw blob; of another's where a former life, or a rival, wrote this segment first.
+
+        Its range is then done, and may end earlier or later than ours.
+        """
         hub, partition, first = self._hub, self._partition, self.first
         late = self.late.encoded_from(first, self._series)
         dead = sorted(
@@ -112,11 +113,14 @@ class Archive:
         if dead:
             lines = b"".join(msgspec.json.encode(letter) + b"\n" for letter in dead)
             self._blobs.replace(names.dead_letter_blob(hub, partition, first, through), lines)
-        self._blobs.create(
-            names.raw_blob(hub, partition, first),
-            self.raw.encoded_from(first, self._series) or _no_readings(),
-            metadata={THROUGH: str(through)},
-        )
+        raw = self.raw.encoded_from(first, self._series) or _no_readings()
+        try:
+            return self._blobs.create(name, raw, metadata={THROUGH: str(through)})
+        except AlreadyExists:
+            finished = self._blobs.head(name)
+            if finished is None:
+                raise TryLater(f"{name} was there and is gone") from None
+            return finished
 
 
 def _no_readings() -> bytes:

@@ -151,10 +151,10 @@ class Partition:
             )
             self._refuse(decoded, i, reason, int(offset[i]), int(append_us[i]))
         keep = np.flatnonzero(taken & ~no_room & ~new_device)
+        ts_us, value = decoded.ts_us, decoded.value
         if len(keep) < len(decoded):
-            device, series = device[keep], series[keep]
+            device, series, ts_us, value = device[keep], series[keep], ts_us[keep], value[keep]
             offset, append_us, marker = offset[keep], append_us[keep], marker[keep]
-        ts_us, value = decoded.ts_us[keep], decoded.value[keep]
         late = np.zeros(len(keep), dtype=bool)
         if len(keep) == 0:
             return
@@ -344,7 +344,9 @@ class Partition:
     def archive(self) -> None:
         """Write what was read into the archive. Raises as `checkpoint` does; repeating it is harmless."""
         started = time.monotonic()
-        if self._archive.segments:
+        if self._archive.first >= self.next_offset:
+            pass  # All of it stands there.
+        elif self._archive.segments:
             # Written after the checkpoint: where it stands, so does the checkpoint.
             self._require(self._archive.segments[-1:])
         else:

@@ -95,7 +95,9 @@ class Series:
 
     def names_of(self, series: Int32) -> tuple[Coded, Coded]:
         """Device and sensor names of a column of series."""
-        distinct, place = np.unique(series, return_inverse=True)
+        present = np.zeros(self._count, dtype=bool)
+        present[series] = True
+        distinct, place = np.flatnonzero(present), (np.cumsum(present) - 1)[series]
         device = Coded.of([self.devices[number] for number in self.device_of[distinct].tolist()])
         sensor = Coded.of([self.sensors[number] for number in self.sensor_of[distinct].tolist()])
         return device.at(place), sensor.at(place)

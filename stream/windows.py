@@ -89,8 +89,7 @@ class Block:
 
     def start_us(self, hop_us: int) -> Int64:
         """Start of each row's window."""
-        start = self.ts_us
-        start -= start % hop_us
+        start = _multiple(self.ts_us, hop_us)
         if self.back is not None:
             start -= self.back.astype(np.int64) * hop_us
         return start
@@ -167,7 +166,7 @@ class OpenWindows:
         forced_after, forced_by_marker = self._forced(rows.append_us[order], device, segment, starts, marker, before)
 
         closed_before = np.maximum(before - self.lateness_us, forced_after)
-        pane = ts_us - ts_us % self.spec.hop_us
+        pane = _multiple(ts_us, self.spec.hop_us)
         late = ~marker & (pane + self.spec.size_us <= closed_before)
         taken = ~marker & ~late
 
@@ -198,6 +197,8 @@ class OpenWindows:
         seen[starts] = devices.seen_us[device[starts]]
         forcing = marker | ((seen > NEVER) & (append_us - seen > self.idle_us))
         forcing &= before > NEVER
+        if not forcing.any():
+            return devices.forced_us[device], devices.flushed[device]
         position = np.where(forcing, np.arange(len(device)), -1)
         latest = np.maximum.accumulate(position)
         in_chunk = latest >= starts[segment]
@@ -208,14 +209,16 @@ class OpenWindows:
 
     def _end_of_last_window(self, largest_us: Int64) -> Int64:
         """End of the latest window over each device's largest event time."""
-        return largest_us - largest_us % self.spec.hop_us + self.spec.size_us
+        return _multiple(largest_us, self.spec.hop_us) + self.spec.size_us
 
     def _store(self, rows: Rows, kept: Bool, closed_us: Int64) -> None:
         """Append the kept rows, once per window that is still open for them."""
         if not kept.any():
             return
-        series, device = rows.series[kept], rows.device[kept]
-        ts_us, value, closed_us = rows.ts_us[kept], rows.value[kept], closed_us[kept]
+        series, device, ts_us, value = rows.series, rows.device, rows.ts_us, rows.value
+        if not kept.all():
+            series, device, closed_us = series[kept], device[kept], closed_us[kept]
+            ts_us, value = ts_us[kept], value[kept]
         back: npt.NDArray[np.uint8] | None = None
         if self.spec.panes > 1:
             back = np.tile(np.arange(self.spec.panes, dtype=np.uint8), len(series))
@@ -229,7 +232,7 @@ class OpenWindows:
         self._merge_small_blocks()
 
     def _ends(self, ts_us: Int64, back: npt.NDArray[np.uint8] | None) -> Int64:
-        end: Int64 = ts_us - ts_us % self.spec.hop_us + self.spec.size_us
+        end = _multiple(ts_us, self.spec.hop_us) + self.spec.size_us
         return end if back is None else end - back.astype(np.int64) * self.spec.hop_us
 
     def _merge_small_blocks(self) -> None:
@@ -330,12 +333,19 @@ class OpenWindows:
         ]
 
 
+def _multiple(us: Int64, of: int) -> Int64:
+    """The largest multiple of `of` up to each number; NumPy divides faster than it takes remainders."""
+    return us // of * of
+
+
 def _running_max(values: Int64, segment: Int64) -> Int64:
     """Running maximum within each segment (segment numbers ascend).
 
     Over ranks rather than values: `segment * n + rank` cannot overflow, whatever times devices claim.
     """
     n = len(values)
+    if not ((values[1:] < values[:-1]) & (segment[1:] == segment[:-1])).any():
+        return values
     by_value = np.argsort(values, kind="stable")
     rank = np.empty(n, dtype=np.int64)
     rank[by_value] = np.arange(n)

@@ -166,14 +166,15 @@ class PartitionWorker:
         while not self._stopped:
             resting = time.monotonic() - self._busy_at > _RESTING_S
             try:
-                if self.partition.checkpoint_due(resting=resting):
-                    # One at a time: each holds a copy of its partition's state.
-                    async with self._checkpointing:
-                        await asyncio.to_thread(self.partition.checkpoint)
+                checkpoint_due = self.partition.checkpoint_due(resting=resting)
                 if self.partition.hand_over_due(caught_up=caught_up):
                     await asyncio.to_thread(self.partition.hand_over)
-                if self.partition.archive_due():
+                if checkpoint_due or self.partition.archive_due():
                     await asyncio.to_thread(self.partition.archive)
+                if checkpoint_due:
+                    # One at a time, since each holds a copy of its partition's state; what needs none comes before.
+                    async with self._checkpointing:
+                        await asyncio.to_thread(self.partition.checkpoint)
                 if resting and self.partition.unsettled and time.monotonic() - self._verified_at > _VERIFY_S:
                     # Busy partitions notice a loss when they write next; a quiet one has to look.
                     await asyncio.to_thread(self.partition.verify)

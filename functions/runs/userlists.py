@@ -1,4 +1,4 @@
-"""Lists of users as they are uploaded: JSON lines, CSV with a header, or one id per line."""
+"""Lists of users as they are uploaded: JSON lines, CSV with a header, or `.txt` with one id per line."""
 
 import csv
 import io
@@ -33,16 +33,16 @@ class _Line(msgspec.Struct, frozen=True):
 def parse_users(name: str, data: bytes) -> list[Entry]:
     """The entries of a list, in its order; `name` says the form by its ending, else the first character does.
 
-    JSON lines: `{"user": "17", "k": 5}` or `"17"`. CSV: a header with `user` and perhaps `k`; a file with one column
-    may leave the header out. Empty lines are passed over. A line that cannot be used becomes an entry with an error.
-    Raises BadInput for a file that is no such list at all: no text, empty, too long, or not one good line.
+    JSON lines: `{"user": "17", "k": 5}` or `"17"`. CSV: a header with `user` and perhaps `k`. A file whose name ends
+    in `.txt` may hold ids alone. Empty lines are passed over. A line that cannot be used becomes an entry with an
+    error. Raises BadInput for a file that is no such list at all: no text, empty, too long, or not one good line.
     """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(f"expected UTF-8 text, one user per line; byte {error.start} is none") from error
     entries: list[Entry] = []
-    for entry in _json_lines(text) if _is_json(name, text) else _csv(text):
+    for entry in _json_lines(text) if _is_json(name, text) else _csv(text, header=not name.lower().endswith(".txt")):
         entries.append(entry)
         if len(entries) > MOST_USERS:
             raise BadInput(f"expected at most {MOST_USERS} users, got more; cut the list into several files")
@@ -75,22 +75,22 @@ def _json_lines(text: str) -> Iterator[Entry]:
         yield _entry(number, str(given.user), given.k)
 
 
-def _csv(text: str) -> Iterator[Entry]:
+def _csv(text: str, *, header: bool) -> Iterator[Entry]:
     rows = csv.reader(io.StringIO(text, newline=""))
     try:
-        header = [cell.strip() for cell in next(rows, [])]
-        if "user" in header:
-            user, k = header.index("user"), header.index("k") if "k" in header else None
-        elif len(header) <= 1:
-            user, k = 0, None
-            yield from (_checked(1, cell, None) for cell in header if cell)
+        first = [cell.strip() for cell in next(rows, [])]
+        if "user" in first:
+            user, k = first.index("user"), first.index("k") if "k" in first else None
+        elif header and any(first):
+            raise BadInput(f"expected a CSV header with `user` (and perhaps `k`), got {_brief(','.join(first))}")
         else:
-            raise BadInput(f"expected a CSV header with `user` (and perhaps `k`), got {_brief(','.join(header))}")
+            user, k = 0, None
+            yield from (_checked(1, cell, None) for cell in first[:1] if cell)
         for row in rows:
             if not any(cell.strip() for cell in row):
                 continue
-            if len(row) != len(header) and len(header) > 1:
-                yield Entry(line=rows.line_num, error=f"expected {len(header)} cells, got {len(row)}")
+            if len(row) != len(first):
+                yield Entry(line=rows.line_num, error=f"expected {len(first)} cells, got {len(row)}")
                 continue
             yield _checked(rows.line_num, row[user].strip(), None if k is None else row[k].strip())
     except csv.Error as error:

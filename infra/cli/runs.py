@@ -1,9 +1,11 @@
 """`penstock runs`: start training or scoring with a file, and see how it went."""
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
+from urllib.parse import quote
 
 import typer
 
@@ -44,7 +46,10 @@ def list_runs(
         output.print_json(found)
         return
     rows = [(run.id, run.kind, run.stage, _moment(run.stages[-1].at), run.source or "schedule") for run in found]
-    output.stdout.print(output.table(("run", "kind", "stage", "since", "source"), rows))
+    table = output.table(("run", "kind", "stage", "since", "source"), rows)
+    # A run's name is there to be copied: never shortened, however narrow the terminal.
+    table.columns[0].min_width = max((len(run.id) for run in found), default=0)
+    output.stdout.print(table)
 
 
 @app.command()
@@ -66,12 +71,34 @@ def show(
 
 
 @app.command()
-def train(file: _File, wait: _Wait = False, as_json: output.AsJson = False) -> None:
+def train(
+    file: _File,
+    items: Annotated[
+        Path | None,
+        typer.Option(
+            help="Titles and genres: u.item, movies.dat, movies.csv or CSV. [default: what lies beside the ratings]",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Columns of a CSV or Parquet file, as user=...,item=...,rating=...,ts=..."),
+    ] = None,
+    wait: _Wait = False,
+    as_json: output.AsJson = False,
+) -> None:
     """Upload ratings (MovieLens, CSV or Parquet): they are checked, trained on, compared and promoted."""
     from functions.runs.intake import UPLOADS
+    from training.recommend.gather import COLUMNS, ITEMS
+    from training.recommend.items import encode_items, items_beside, read_items
 
     settings = context.load_settings()
-    run = _upload(settings, f"{UPLOADS}{file.name}", file.read_bytes(), wait=wait)
+    described = items or items_beside(file)
+    if described is not None:  # first, so that the run finds them
+        _blobs(settings).replace(f"{ITEMS}{file.name}.csv", encode_items(read_items(described)))
+    metadata = {} if columns is None else {COLUMNS: quote(columns, safe="=,")}
+    run = _upload(settings, f"{UPLOADS}{file.name}", file.read_bytes(), metadata, wait=wait)
     _show(run, as_json)
     _check(run)
 
@@ -87,19 +114,19 @@ def score(
     from functions.runs.shards import USER_LISTS
 
     settings = context.load_settings()
-    run = _upload(settings, f"{USER_LISTS}{file.name}", file.read_bytes(), wait=wait or out is not None)
+    run = _upload(settings, f"{USER_LISTS}{file.name}", file.read_bytes(), {}, wait=wait or out is not None)
     if out is not None and run.stage == Stage.DONE:
         out.write_bytes(_blobs(settings).get(run.result).data)
     _show(run, as_json)
     _check(run)
 
 
-def _upload(settings: "Settings", name: str, data: bytes, *, wait: bool) -> Run:
+def _upload(settings: "Settings", name: str, data: bytes, metadata: Mapping[str, str], *, wait: bool) -> Run:
     """The run of the upload; it has ended if `wait`. The functions host opens it, within seconds."""
     from functions.runs.intake import upload_run
 
     runs = _runs(settings)
-    id = upload_run(_blobs(settings).replace(name, data))
+    id = upload_run(_blobs(settings).replace(name, data, metadata=metadata))
     with output.stderr.status(f"run {id}") as spinner:
         deadline = time.monotonic() + 60
         while True:

@@ -89,7 +89,7 @@ def als(
             metrics={metric: document[metric] for metric in SHOWN if metric in document},
             split={"split": split, "ratio": ratio, "split_seed": seed, "k": k},
         )
-        document |= publish(settings, fitted, made, loaded, promote=promote, quiet=as_json)
+        document |= publish(settings, ratings.name, fitted, made, loaded, promote=promote, quiet=as_json)
     _show(document, found, plan, report, as_json=as_json)
 
 

@@ -107,7 +107,7 @@ def als(
         metrics = {name: document[name] for name in SHOWN if name in document}
         chosen = {"split": split, "ratio": ratio, "split_seed": seed, "k": k}
         fitted = Trained(model=model, train=parts.train, items=titles, metrics=metrics, split=chosen)
-        document |= publish(settings, fitted, parts, loaded, promote=True, quiet=as_json)
+        document |= publish(settings, ratings.name, fitted, parts, loaded, promote=True, quiet=as_json)
     _show(document, report, as_json=as_json)
 
 

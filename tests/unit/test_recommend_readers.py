@@ -15,7 +15,7 @@ from pyarrow import parquet
 from models.errors import BadInput
 from models.recommend.ratings import Ratings
 from training.recommend import checks
-from training.recommend.items import ItemInfo, items_beside, read_items
+from training.recommend.items import ItemInfo, encode_items, items_beside, read_items
 from training.recommend.readers import RatingColumns, read_ratings
 
 U_DATA = b"196\t242\t3\t881250949\n22\t377\t1\t878887116\n"
@@ -197,3 +197,9 @@ def test_movielens_is_read_and_is_whole() -> None:
     items = read_items(MOVIELENS / "u.item")
     assert len(items) == 1682
     assert items["1"] == ItemInfo("Toy Story (1995)", ("Animation", "Children's", "Comedy"))
+
+
+def test_items_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    items = {"1": ItemInfo('A "quoted", title', ("Drama", "Sci-Fi")), "2": ItemInfo("Café")}
+    (tmp_path / "items.csv").write_bytes(encode_items(items))
+    assert read_items(tmp_path / "items.csv") == items

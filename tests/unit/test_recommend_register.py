@@ -16,7 +16,7 @@ from training.recommend.als import AlsModel, AlsOptions
 from training.recommend.fm.fit import FmFit, fit_fm
 from training.recommend.fm.model import FmOptions
 from training.recommend.fm.register import promote_fm, register_fm
-from training.recommend.gate import Rule, Served, judge, judged_users, metric_of, served_scorer
+from training.recommend.gate import Rule, Served, judge, judged_users, metric_of, served_scorer, versus_live
 from training.recommend.items import ItemInfo
 from training.recommend.native import fit_native
 from training.recommend.ranking import scorer_of
@@ -99,6 +99,25 @@ def test_a_version_is_measured_on_a_catalogue_of_which_it_knows_a_part(registry:
     )
 
 
+def test_what_the_live_version_was_trained_on_does_not_speak_for_it(registry: Registry) -> None:
+    found = tastes.ratings(users=120)
+    parts = split(found, "random", ratio=0.8)
+    rule, clock = Rule(k=5), FakeClock()
+    candidate = Served.load(registry, register(registry, trained(parts.train), clock).version)
+    clock.advance(5)
+    other = split(found, "random", ratio=0.8, seed=7)
+    live = register(registry, trained(other.train), clock).version
+    leaked = metric_of(rule, served_scorer(Served.load(registry, live), parts.train), parts)
+    versus = versus_live(rule, registry, candidate, live, parts)
+    assert versus is not None
+    assert versus[1] < leaked
+    assert versus_live(rule, registry, candidate, None, parts) is None
+    clock.advance(5)
+    everything = register(registry, trained(found), clock).version
+    with pytest.raises(BadInput, match="nothing is left"):
+        versus_live(rule, registry, candidate, everything, parts)
+
+
 def test_at_most_five_thousand_users_are_judged_and_always_the_same() -> None:
     users = [str(i) for i in range(6000)]
     every = Ratings.of(users, ["1"] * 6000, np.ones(6000))
@@ -122,7 +141,8 @@ def test_at_most_five_thousand_users_are_judged_and_always_the_same() -> None:
 def test_a_candidate_must_beat_popularity_and_not_be_worse_than_what_is_live(
     candidate: float, baseline: float, live: float | None, tolerance: float, passed: bool
 ) -> None:
-    assert judge(Rule(tolerance=tolerance), candidate, baseline, live).passed is passed
+    versus = None if live is None else (candidate, live)
+    assert judge(Rule(tolerance=tolerance), candidate, baseline, versus).passed is passed
 
 
 def machine(train: Ratings, learning_rate: float) -> FmFit:

@@ -61,10 +61,10 @@ class Workshop:
         self.fits.append(options)
         return fit_native(train, OPTIONS, threads=1)
 
-    def upload(self, data: bytes, name: str = "ratings.csv") -> str:
+    def upload(self, data: bytes, name: str = "ratings.csv", columns: str = "") -> str:
         """The run of an upload, received."""
         self.clock.advance(10)
-        info = self.blobs.replace(f"ratings-in/{name}", data)
+        info = self.blobs.replace(f"ratings-in/{name}", data, metadata={"columns": columns} if columns else {})
         id = upload_run(info)
         self.runs.open(RunKind.TRAIN, id, model=MODEL, source=info.name, etag=info.etag)
         return id
@@ -194,6 +194,13 @@ def test_uploads_add_up_and_a_second_one_under_a_name_replaces_the_first(shop: W
     id = shop.done(tastes.csv(odd.rows(np.arange(len(odd) // 2))), "a.csv")
     training = next(each for each in shop.runs.get(id).stages if each.stage == Stage.TRAINING)
     assert f"of {len(found) - len(odd) + len(odd) // 2} ratings" in training.detail
+
+
+def test_an_upload_may_name_its_columns(shop: Workshop) -> None:
+    data = tastes.csv(tastes.ratings()).replace(b"user,item,rating,ts", b"who,caf\xc3\xa9,stars,at")
+    id = shop.upload(data, columns="user=who,item=caf%C3%A9,rating=stars,ts=at")
+    shop.training.do(id)
+    assert shop.runs.get(id).stage == Stage.PROMOTED
 
 
 def test_two_uploads_at_once_are_both_handled(shop: Workshop) -> None:

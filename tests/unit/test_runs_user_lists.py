@@ -62,10 +62,11 @@ def test_a_wrong_line_costs_itself_alone() -> None:
     [
         (b"", "empty"),
         (b"\n \n", "empty"),
+        (b"<svg>\n<g>\n", "`user`"),
         (b"\x89PNG\r\n\x1a\n\x00", "UTF-8"),
         (b"item,rating\n1,2\n", "`user`"),
         (b"{]\n", "not one line"),
-        (b"1\n" * (MOST_USERS + 1), "at most"),
+        (b"user\n" + b"1\n" * (MOST_USERS + 1), "at most"),
     ],
 )
 def test_a_file_that_is_no_list_is_refused_with_the_reason(office: Office, data: bytes, reason: str) -> None:

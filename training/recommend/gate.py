@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from models.errors import BadInput, NotFound
 from models.inference.foldin import FoldIn
@@ -15,6 +16,7 @@ from models.recommend.bundle import AlsBundle, decode_bundle
 from models.recommend.equations import Equations
 from models.recommend.ratings import Float32, Int64, Ratings
 from models.registry import Registry
+from training.recommend.pairs import trained_on
 from training.recommend.ranking import Scorer, rank, ranking_metrics
 from training.recommend.splits import Split
 
@@ -59,19 +61,29 @@ class Served:
 
 
 def judge(
-    rule: Rule, candidate: float, baseline: float, live: float | None, *, baseline_name: str = "popularity"
+    rule: Rule,
+    candidate: float,
+    baseline: float,
+    versus: tuple[float, float] | None,
+    *,
+    baseline_name: str = "popularity",
 ) -> Verdict:
-    """Compare the candidate's metric with the baseline's, which it must beat, and the live version's, if any."""
+    """Compare the candidate's metric with the baseline's, which it must beat; `versus`: its own and the live one's.
+
+    Those two are on ratings that neither was trained on; None: there is no live version, or none that can be served.
+    """
     figures = f"{rule.metric} {candidate:.4f}, {baseline_name} {baseline:.4f}"
     if not math.isfinite(candidate):
         return Verdict(False, f"{rule.metric} is {candidate}: the fit has failed")
     if not candidate > baseline:
         return Verdict(False, f"{figures}: it must beat {baseline_name}")
-    if live is None:
+    if versus is None:
         return Verdict(True, f"{figures}; there is no live version to compare with")
-    if candidate < live - rule.tolerance:
-        return Verdict(False, f"{figures}, live {live:.4f}: it is worse than the live version")
-    return Verdict(True, f"{figures}, live {live:.4f}")
+    own, live = versus
+    figures += f"; on ratings that neither version was trained on {own:.4f}, live {live:.4f}"
+    if not own >= live - rule.tolerance:
+        return Verdict(False, f"{figures}: it is worse than the live version")
+    return Verdict(True, figures)
 
 
 def metric_of(rule: Rule, scores: Scorer, split: Split) -> float:
@@ -88,18 +100,41 @@ def judged_users(split: Split) -> Split:
     return Split(split.train, split.test.rows(np.isin(split.test.user, chosen)))
 
 
-def live_metric(rule: Rule, registry: Registry, version: str | None, split: Split) -> float | None:
-    """The rule's metric of a registered version; None if there is none, or it cannot be loaded, which is logged.
+def versus_live(
+    rule: Rule, registry: Registry, candidate: Served, version: str | None, split: Split
+) -> tuple[float, float] | None:
+    """The rule's metric of the candidate and of a live version, on held-out ratings that neither was trained on.
 
-    A live version that cannot be served must not keep a sound one out.
+    Held-out ratings that the live version has seen go to the part that is known of the users, for both. None if there
+    is no live version, or it cannot be loaded, which is logged: it must not keep a sound one out. Raises BadInput if
+    it has seen all of them.
     """
     if version is None:
         return None
     try:
-        return metric_of(rule, served_scorer(Served.load(registry, version), split.train), split)
+        live = Served.load(registry, version)
+        seen = trained_on(registry, live.manifest, split.test)
     except (BadInput, NotFound) as error:
         log.error("live version %s cannot be compared with: %s", version, error)
         return None
+    if seen.all():
+        raise BadInput(f"live version {version} was trained on every held-out rating: nothing is left to compare on")
+    fair = _known_too(split, seen) if seen.any() else split
+    own, other = (metric_of(rule, served_scorer(each, fair.train), fair) for each in (candidate, live))
+    return own, other
+
+
+def _known_too(split: Split, seen: npt.NDArray[np.bool_]) -> Split:
+    train, test = split.train, split.test
+    known = Ratings(
+        train.users,
+        train.items,
+        *(
+            np.concatenate([getattr(train, name), getattr(test, name)[seen]])
+            for name in ("user", "item", "value", "time_s")
+        ),
+    )
+    return Split(known, test.rows(~seen))
 
 
 def served_scorer(served: Served, train: Ratings) -> Scorer:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 import numpy as np
@@ -21,12 +22,14 @@ from models.recommend.ratings import Int64, Ratings
 from training.recommend.archive import read_archive
 from training.recommend.checks import check_histories, check_ratings
 from training.recommend.items import ItemInfo, parse_items_csv, parse_movies_dat
-from training.recommend.readers import read_ratings
+from training.recommend.readers import RatingColumns, read_ratings
 
 log = logging.getLogger(__name__)
 
 ACCEPTED: Final = "ratings/"
 ITEMS: Final = "items/"
+COLUMNS: Final = "columns"
+"""Metadata of an upload: columns of a CSV or Parquet file, `user=...,item=...,rating=...,ts=...`, percent-encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,8 @@ def accept(blobs: BlobStore, upload: Blob, run: str, now_s: float) -> Ratings:
     """
     name = upload.info.name.partition("/")[2]
     called = name.rpartition("/")[2]
-    ratings = read_ratings(upload.data, name=called)
+    named = unquote(upload.info.metadata.get(COLUMNS, ""))
+    ratings = read_ratings(upload.data, name=called, columns=RatingColumns.parse(named) if named else None)
     check_ratings(ratings, called)
     keep(blobs, name, ratings, run, now_s)
     return ratings

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -88,6 +89,15 @@ def parse_items_csv(text: str, name: str) -> dict[str, ItemInfo]:
             raise BadInput(f"{name} line {rows.line_num}: expected an id and a title, got {list(row.values())[:4]}")
         found[row[key]] = ItemInfo(row["title"], _split(row.get("genres") or ""))
     return found
+
+
+def encode_items(items: Mapping[str, ItemInfo]) -> bytes:
+    """CSV of items, as `parse_items_csv` reads it."""
+    text = io.StringIO(newline="")
+    rows = csv.writer(text)
+    rows.writerow(("item", "title", "genres"))
+    rows.writerows((item, info.title, "|".join(info.genres)) for item, info in items.items())
+    return text.getvalue().encode()
 
 
 def _split(genres: str) -> tuple[str, ...]:

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from models.errors import Superseded
+from models.errors import BadInput, Superseded
 from models.ports import StateStore
 from models.recommend.ratings import Ratings
 from models.registry import Registry
-from training.recommend.gate import Rule, Served, judge, judged_users, live_metric, metric_of, served_scorer
+from training.recommend.gate import Rule, Served, Verdict, judge, judged_users, metric_of, served_scorer, versus_live
 from training.recommend.ranking import popularity
 from training.recommend.splits import Split
 from training.recommend.users import Progress, Vectors, Written, write_users
@@ -54,7 +54,7 @@ def promote(
     for _ in range(_ATTEMPTS):
         aliases = registry.aliases()
         other = None if aliases.aliases.live == version else aliases.aliases.live
-        verdict = judge(rule, candidate, baseline, live_metric(rule, registry, other, judged))
+        verdict = _verdict(rule, registry, served, candidate, baseline, other, judged)
         vectors = vectors_of(served) if verdict.passed else None
         written(write_users(state, ratings, vectors, progress=progress))
         if not verdict.passed:
@@ -66,6 +66,15 @@ def promote(
         else:
             return Outcome(version, True, verdict.reason)
     raise Superseded(f"{_ATTEMPTS} other promotions came in between; run it again")
+
+
+def _verdict(
+    rule: Rule, registry: Registry, served: Served, candidate: float, baseline: float, live: str | None, judged: Split
+) -> Verdict:
+    try:
+        return judge(rule, candidate, baseline, versus_live(rule, registry, served, live, judged))
+    except BadInput as error:
+        return Verdict(False, str(error))
 
 
 def vectors_of(served: Served) -> Vectors:

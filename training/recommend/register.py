@@ -23,6 +23,7 @@ from training.recommend.als import AlsModel
 from training.recommend.export import TOPK_INPUTS, TOPK_OUTPUTS, foldin_graph, topk_graph
 from training.recommend.index import LARGE, with_index
 from training.recommend.items import ItemInfo
+from training.recommend.pairs import PAIRS_FILE, encode_pairs
 from training.recommend.parity import check_parity
 
 USER_TOLERANCE: Final = 1e-3
@@ -65,7 +66,7 @@ def register(registry: Registry, trained: Trained, clock: Clock, *, large: int =
             f"user_error is {parity['user_error']:.3g}, more than {USER_TOLERANCE:g}: folding a user's ratings in "
             "does not give the trained vector"
         )
-    files = encode_bundle(bundle)
+    files = {**encode_bundle(bundle), PAIRS_FILE: encode_pairs(trained.train)}
     # Whole seconds: registering the same again within one is then the same version, byte for byte.
     created_at = float(int(clock.now()))
     manifest = Manifest(

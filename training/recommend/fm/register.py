@@ -18,8 +18,9 @@ from models.recommend.ratings import Ratings
 from models.registry import Registry
 from training.recommend.fm.export import build_fm, check_parity
 from training.recommend.fm.fit import FmFit
-from training.recommend.gate import Rule, judge, log
+from training.recommend.gate import Rule, Verdict, judge, log
 from training.recommend.items import ItemInfo
+from training.recommend.pairs import PAIRS_FILE, encode_pairs, trained_on
 from training.recommend.promote import Outcome
 from training.recommend.register import fingerprint, version_of
 
@@ -57,7 +58,7 @@ def register_fm(
         genres=[list(info.genres) for info in infos],
         ratings=counts[[place.get(item, -1) for item in model.items]].astype(np.int64),
     )
-    files = encode_fm(FmBundle(graph, model.users, catalogue))
+    files = {**encode_fm(FmBundle(graph, model.users, catalogue)), PAIRS_FILE: encode_pairs(train)}
     # Whole seconds: registering the same again within one is then the same version, byte for byte.
     created_at = float(int(clock.now()))
     manifest = Manifest(
@@ -86,11 +87,16 @@ def promote_fm(registry: Registry, version: str, train: Ratings, test: Ratings, 
     positive = test.value >= liked_from
     share = np.full(len(test), float(np.mean(train.value >= liked_from)))
     baseline = -metrics.log_loss(positive, share)
-    candidate = -_log_loss(load_machine(registry, version), test, positive)
+    machine = load_machine(registry, version)
+    candidate = -_log_loss(machine, test, positive)
     for _ in range(_ATTEMPTS):
         aliases = registry.aliases()
         live = None if aliases.aliases.live == version else aliases.aliases.live
-        verdict = judge(rule, candidate, baseline, _live(registry, live, test, positive), baseline_name="a constant")
+        try:
+            versus = _versus(registry, machine, live, test, positive)
+            verdict = judge(rule, candidate, baseline, versus, baseline_name="a constant")
+        except BadInput as error:
+            verdict = Verdict(False, str(error))
         if not verdict.passed:
             return Outcome(version, False, verdict.reason)
         try:
@@ -101,15 +107,22 @@ def promote_fm(registry: Registry, version: str, train: Ratings, test: Ratings, 
     raise Superseded(f"{_ATTEMPTS} other promotions came in between; run it again")
 
 
-def _live(registry: Registry, version: str | None, test: Ratings, positive: npt.NDArray[np.bool_]) -> float | None:
-    """As `gate.live_metric`: a live version that cannot be loaded keeps no sound one out."""
+def _versus(
+    registry: Registry, machine: Machine, version: str | None, test: Ratings, positive: npt.NDArray[np.bool_]
+) -> tuple[float, float] | None:
+    """As `gate.versus_live`: the candidate and the live version on ratings that neither was trained on."""
     if version is None:
         return None
     try:
-        return -_log_loss(load_machine(registry, version), test, positive)
+        live = load_machine(registry, version)
+        fair = ~trained_on(registry, registry.manifest(version), test)
     except (BadInput, NotFound) as error:
         log.error("live version %s cannot be compared with: %s", version, error)
         return None
+    if not fair.any():
+        raise BadInput(f"live version {version} was trained on every held-out rating: nothing is left to compare on")
+    rows, liked = test.rows(fair), positive[fair]
+    return -_log_loss(machine, rows, liked), -_log_loss(live, rows, liked)
 
 
 def _log_loss(machine: Machine, test: Ratings, positive: npt.NDArray[np.bool_]) -> float:
