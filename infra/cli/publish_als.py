@@ -26,7 +26,7 @@ def publish(
     The version is registered in any case. With `promote` it goes live if it beats popularity and is not worse than
     the live version on `parts`, and the histories of all users of `ratings` are written, as after an upload. Like
     one, the ratings are kept under `name`, so that later runs train on them too. Raises BadInput if they lie outside
-    the scale of the API.
+    the scale of the API or in the future.
     """
     from infra.azure.blobs import AzureBlobs
     from infra.clock import SystemClock
@@ -43,7 +43,8 @@ def publish(
     version = register(registry, trained, clock).version
     if not promote:
         return {"version": version, "promoted": False, "reason": "a candidate, not promoted"}
-    keep(blobs, name, ratings, run_id(clock.now(), "train", version))
+    now_s = clock.now()
+    keep(blobs, name, ratings, run_id(now_s, "train", version), now_s)
     rule = Rule(metric=settings.gate_metric, k=settings.gate_k, tolerance=settings.gate_tolerance)
     with output.progress_bar(shown=not quiet) as bar:
         task = bar.add_task("users", total=len(ratings.users))

@@ -1,5 +1,6 @@
 """Options that several commands on ratings share, and the ratings that they name."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -80,11 +81,13 @@ def load_items(path: Path | None, ratings: Path) -> "dict[str, ItemInfo]":
     return read_items(found) if found else {}
 
 
-def load(path: Path, columns: str | None, rows: int | None) -> "Ratings":
-    """The ratings of a file, checked. Raises BadInput."""
-    from training.recommend.checks import check_ratings
+def load(path: Path, columns: str | None, rows: int | None, *, histories: bool = False) -> "Ratings":
+    """The ratings of a file, checked; `histories`: also whether users can have them. Raises BadInput."""
+    from training.recommend.checks import check_histories, check_ratings
     from training.recommend.readers import RatingColumns, read_ratings
 
     ratings = read_ratings(path, columns=RatingColumns.parse(columns) if columns else None)
     check_ratings(ratings, path.name, rows=rows)
+    if histories:
+        check_histories(ratings, path.name, time.time())
     return ratings

@@ -9,6 +9,7 @@ import typer
 
 from infra.cli import output
 from infra.local.home import Home
+from infra.local.runtime_ports import HOST
 from models.contracts.recommendations import ItemList, Recommendations, RecommendedItem, VariantCounts
 from models.errors import BadInput, ConfigurationError, NotFound, PenstockError, TryLater
 
@@ -103,7 +104,7 @@ def _get(path: str) -> Any:
     state = home.running()
     if state is None:
         raise ConfigurationError(f"Penstock does not run in {home.root}; start it: penstock up --detach")
-    connection = http.client.HTTPConnection(state.host, state.ports["functions"], timeout=_TIMEOUT_S)
+    connection = http.client.HTTPConnection(HOST, state.ports["functions"], timeout=_TIMEOUT_S)
     try:
         connection.request("GET", path, headers={"x-functions-key": _key(home)})
         response = connection.getresponse()

@@ -125,14 +125,18 @@ def _upload(settings: "Settings", name: str, data: bytes, metadata: Mapping[str,
     """The run of the upload; it has ended if `wait`. The functions host opens it, within seconds."""
     from functions.runs.intake import upload_run
 
-    runs = _runs(settings)
-    id = upload_run(_blobs(settings).replace(name, data, metadata=metadata))
+    runs, blobs = _runs(settings), _blobs(settings)
+    sent = blobs.replace(name, data, metadata=metadata)
+    id = upload_run(sent)
     with output.stderr.status(f"run {id}") as spinner:
         deadline = time.monotonic() + 60
         while True:
             try:
                 run = runs.get(id)
             except NotFound as error:
+                latest = blobs.head(name)
+                if latest is not None and latest.etag != sent.etag:
+                    raise BadInput(f"{name} was replaced by a newer upload, which has a run of its own") from error
                 if time.monotonic() > deadline:
                     raise BadInput(f"{name} is uploaded, but no run began: is the functions host up?") from error
             else:

@@ -82,7 +82,7 @@ def als(
         from training.recommend.report import prepare
 
         prepare(report)
-    loaded = ratings_options.load(ratings, columns, rows)
+    loaded = ratings_options.load(ratings, columns, rows, histories=promote)
     with_times = bool(loaded.time_s.any())
     wanted = (engine == "native" if chronological is None else chronological) and split != "chronological"
     parts = _split_of(loaded, split, by, ratio, seed, k)

@@ -137,6 +137,7 @@ def test_a_run_that_has_ended_is_left_alone(shop: Workshop) -> None:
         ("ratings.csv", b"user,item,rating\na,b,nan\n", "finite"),
         ("ratings.csv", b"user,item,rating\na,b,11\n", "0.5..5"),
         ("ratings.csv", b"user,item,rating\na,b,3\na,b,4\n", "come again"),
+        ("ratings.csv", b"user,item,rating,ts\na,b,3,4000000000\n", "future"),
         ("ratings.csv", b"user,item,rating\na,b,3\n", "split"),
         ("u.data", b"1\t2\t3\t4\n", "100,000"),
     ],

@@ -9,10 +9,13 @@ from typing import Final
 
 import numpy as np
 
+from models.contracts.feedback import HIGHEST_RATING, LOWEST_RATING
 from models.errors import BadInput
 from models.recommend.ratings import Int64, Ratings
 
 _SHOWN = 5
+_MAX_AHEAD_S: Final = 300
+"""As for ratings over HTTP: the sender's clock may be a little ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,20 @@ def check_scale(ratings: Ratings, name: str, low: float, high: float) -> None:
         raise BadInput(
             f"{name}: expected ratings of {low:g}..{high:g}, {len(outside):,} are outside: "
             f"{_listed(outside, lambda row: _rating(ratings, row))}"
+        )
+
+
+def check_histories(ratings: Ratings, name: str, now_s: float) -> None:
+    """Raises BadInput if a rating cannot be in a user's history: outside the API's scale, or later than `now_s`.
+
+    A rating from the future would win over all that its user rates until then, and so would the mark of a deletion.
+    """
+    check_scale(ratings, name, LOWEST_RATING, HIGHEST_RATING)
+    ahead = np.flatnonzero(ratings.time_s > now_s + _MAX_AHEAD_S)
+    if len(ahead):
+        raise BadInput(
+            f"{name}: expected no rating from the future (now it is {now_s:.0f}), {len(ahead):,} are: "
+            f"{_listed(ahead, lambda row: f'{_rating(ratings, row)} at {ratings.time_s[row]}')}"
         )
 
 

@@ -15,13 +15,12 @@ from urllib.parse import unquote
 import msgspec
 import numpy as np
 
-from models.contracts.feedback import HIGHEST_RATING, LOWEST_RATING
 from models.errors import AlreadyExists, BadInput
 from models.ports import Blob, BlobStore, StateStore
 from models.recommend.profile import CONTAINER, TOMBSTONES, Tombstone
 from models.recommend.ratings import Int64, Ratings
 from training.recommend.archive import read_archive
-from training.recommend.checks import check_ratings, check_scale
+from training.recommend.checks import check_histories, check_ratings
 from training.recommend.items import ItemInfo, parse_items_csv, parse_movies_dat
 from training.recommend.readers import RatingColumns, read_ratings
 
@@ -59,26 +58,27 @@ def gather(blobs: BlobStore, state: StateStore, hub: str) -> Gathered:
     return Gathered(ratings, described_items(blobs), forgotten, archive.through)
 
 
-def accept(blobs: BlobStore, upload: Blob, run: str) -> Ratings:
+def accept(blobs: BlobStore, upload: Blob, run: str, now_s: float) -> Ratings:
     """The ratings of an upload, once they are stored under `ratings/`. Accepting it again is harmless.
 
-    Raises BadInput for what is not ratings, repeats a (user, item) pair, or lies outside the scale of the API.
+    Raises BadInput for what is not ratings, repeats a (user, item) pair, lies outside the scale of the API, or is
+    from the future of `now_s` (epoch seconds).
     """
     name = upload.info.name.partition("/")[2]
     called = name.rpartition("/")[2]
     named = unquote(upload.info.metadata.get(COLUMNS, ""))
     ratings = read_ratings(upload.data, name=called, columns=RatingColumns.parse(named) if named else None)
     check_ratings(ratings, called)
-    keep(blobs, name, ratings, run)
+    keep(blobs, name, ratings, run, now_s)
     return ratings
 
 
-def keep(blobs: BlobStore, name: str, ratings: Ratings, run: str) -> None:
+def keep(blobs: BlobStore, name: str, ratings: Ratings, run: str, now_s: float) -> None:
     """Store ratings so that every later training takes them in, in place of those kept under `name` before.
 
-    Doing it again is harmless. Raises BadInput if one lies outside the scale of the API.
+    Doing it again is harmless. Raises BadInput if one lies outside the scale of the API or in the future.
     """
-    check_scale(ratings, name, LOWEST_RATING, HIGHEST_RATING)
+    check_histories(ratings, name, now_s)
     try:
         blobs.create(f"{ACCEPTED}{name}/{run}.parquet", encode_ratings(ratings))
     except AlreadyExists:

@@ -149,7 +149,7 @@ class _Steps:
         upload = blobs.get(run.source)
         if upload.info.etag != run.etag:
             raise BadInput("was replaced by a newer upload before it was read; that one has a run of its own")
-        found = accept(blobs, upload, run.id)
+        found = accept(blobs, upload, run.id, self._training.clock.now())
         self.reach(Stage.VALIDATED, f"{len(found)} ratings of {len(found.users)} users, {len(found.items)} items")
 
     def _train(self, gathered: Gathered, parts: Split) -> str:
