@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.errors import BadInput
+from models.errors import BadInput, ConfigurationError
 from models.recommend.ratings import Ratings
 from training.recommend.als import AlsModel, AlsOptions
 from training.recommend.ranking import evaluate, rank, ranking_metrics, scorer_of
@@ -19,6 +19,7 @@ from training.recommend.readers import RatingColumns, read_ratings
 from training.recommend.spark.engine import fit_frame, fit_spark, vectors_by_place
 from training.recommend.spark.evaluate import errors_of_frame, evaluate_frame
 from training.recommend.spark.frames import frame_of_ratings, ids_of, named_frame_of_ratings, read_frame, with_places
+from training.recommend.spark.java import require_java
 from training.recommend.spark.session import spark_session
 from training.recommend.spark.splits import split_frame
 from training.recommend.splits import By, Kind, split
@@ -31,6 +32,10 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[SparkSession]:
+    try:
+        require_java()
+    except ConfigurationError as missing:
+        pytest.skip(str(missing))
     with spark_session("local[2]") as session:
         yield session
 
