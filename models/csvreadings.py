@@ -9,6 +9,7 @@ from datetime import datetime
 
 import numpy as np
 
+from models.columns import parse_columns
 from models.contracts import epoch_us
 from models.errors import BadInput
 from models.tables import Readings
@@ -28,15 +29,7 @@ class CsvColumns:
     @classmethod
     def parse(cls, mapping: str) -> "CsvColumns":
         """The columns of a text such as `device=Device,sensor=Sensor,ts=TS,value=Value`; parts may be left out."""
-        given: dict[str, str] = {}
-        for part in filter(None, (part.strip() for part in mapping.split(","))):
-            field, equals, column = part.partition("=")
-            if not equals or not column or field not in cls.__dataclass_fields__ or field in given:
-                raise BadInput(
-                    f"columns: expected 'device=...,sensor=...,ts=...,value=...', each at most once; got {part!r}"
-                )
-            given[field] = column
-        return cls(**given)
+        return cls(**parse_columns(mapping, cls.__dataclass_fields__))
 
 
 def parse_csv(lines: Iterable[str], columns: CsvColumns, *, rows: int = 65_536) -> Iterator[Readings]:

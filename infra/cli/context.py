@@ -8,6 +8,7 @@ from infra.local.home import Home
 from models.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from infra.azure.blobs import AzureBlobs
     from infra.feed.results import Results
     from infra.settings import Settings
 
@@ -61,11 +62,16 @@ def environment(home: Home) -> dict[str, str]:
     return {**os.environ, **(state.environment if state else {}), "PENSTOCK_HOME": str(home.root)}
 
 
+def open_blobs(settings: "Settings") -> "AzureBlobs":
+    """The storage account for data that the settings name."""
+    from infra.azure.blobs import AzureBlobs
+
+    return AzureBlobs(settings.data_storage.get_secret_value())
+
+
 def open_results(settings: "Settings") -> "Results":
     """Stored results of the hub and window specification that the settings name."""
-    from infra.azure.blobs import AzureBlobs
     from infra.feed.results import Results
     from infra.wiring.state import open_state
 
-    blobs = AzureBlobs(settings.data_storage.get_secret_value())
-    return Results(blobs, open_state(settings), settings.hub, settings.spec)
+    return Results(open_blobs(settings), open_state(settings), settings.hub, settings.spec)

@@ -37,9 +37,7 @@ def evaluate(
     engine: ratings_options.Engine = "native",
     master: ratings_options.Master = None,
     objective: Annotated[train_als.ObjectiveName, typer.Option()] = "implicit",
-    report: Annotated[
-        Path | None, typer.Option(help="Write the figures to this .json, and Markdown and a plot beside it.")
-    ] = None,
+    report: ratings_options.Report = None,
     as_json: output.AsJson = False,
 ) -> None:
     """Compare ALS, with its default options, with popularity: on several splits, or on two given parts.

@@ -1,7 +1,6 @@
 """`penstock models`: what is registered, what is live, and changing that."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,7 +34,10 @@ def list_models(model: _Model = None, as_json: output.AsJson = False) -> None:
             }
         )
         return
-    rows = [(m.version, _alias(m.version, aliases), m.series, m.window, _moment(m.created_at)) for m in manifests]
+    rows = [
+        (m.version, _alias(m.version, aliases), m.series or "-", m.window or "-", output.moment(m.created_at))
+        for m in manifests
+    ]
     table = output.table(("version", "alias", "series", "window", "created"), rows)
     # A version is there to be copied: never shortened, however narrow the terminal.
     table.columns[0].min_width = max((len(m.version) for m in manifests), default=0)
@@ -58,7 +60,7 @@ def show(
         ("model", manifest.model),
         ("version", manifest.version),
         ("alias", _alias(manifest.version, registry.aliases().aliases) or "none"),
-        ("created", f"{_moment(manifest.created_at)} by {manifest.creator}"),
+        ("created", f"{output.moment(manifest.created_at)} by {manifest.creator}"),
         *([("series", manifest.series)] if manifest.series else []),
         *([("window", manifest.window)] if manifest.window else []),
         *([("features", ", ".join(manifest.features))] if manifest.features else []),
@@ -144,11 +146,10 @@ def _check(registry: "Registry", version: str) -> None:
 
 
 def _registry(model: str | None) -> "Registry":
-    from infra.azure.blobs import AzureBlobs
     from models.registry import Registry
 
     settings = context.load_settings()
-    return Registry(AzureBlobs(settings.data_storage.get_secret_value()), model or settings.model)
+    return Registry(context.open_blobs(settings), model or settings.model)
 
 
 def _resolve(registry: "Registry", version: str) -> str:
@@ -190,7 +191,3 @@ def _row(manifest: "Manifest", aliases: "Aliases") -> dict[str, object]:
 
 def _alias(version: str, aliases: "Aliases") -> str:
     return "live" if version == aliases.live else "previous" if version == aliases.previous else ""
-
-
-def _moment(epoch_s: float) -> str:
-    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

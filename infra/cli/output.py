@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -22,6 +23,11 @@ def print_json(document: Any) -> None:
     """One JSON document on stdout; Structs and dicts alike."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(document)).decode() + "\n")
     sys.stdout.flush()
+
+
+def moment(epoch_s: float) -> str:
+    """A time for people, in UTC, to the second."""
+    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

@@ -61,6 +61,12 @@ Engine = Annotated[EngineName, typer.Option(help="native: this machine, no Java;
 Master = Annotated[
     str | None, typer.Option(help="Spark's master, as spark://host:port. [default: all cores of this machine]")
 ]
+Report = Annotated[
+    Path | None, typer.Option(help="Write the figures to this .json, and Markdown and plots beside it.")
+]
+Study = Annotated[Path, typer.Option(help="SQLite file that holds studies; a study in it is resumed.")]
+StudyName = Annotated[str, typer.Option(help="Name of the study in that file.")]
+Trials = Annotated[int, typer.Option(help="Trials that the study shall have in the end.", min=1)]
 
 
 def metric_table(by_model: "Mapping[str, Mapping[str, float]]") -> "Table":

@@ -2,20 +2,18 @@
 
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import quote
 
 import typer
 
-from infra.cli import context, output
+from infra.cli import context, output, ratings_options
 from models.contracts.runs import Run, RunKind, Stage
 from models.errors import BadInput, NotFound, PenstockError
 
 if TYPE_CHECKING:
     from infra.settings import Settings
-    from models.ports import BlobStore
     from models.runs import Runs
 
 app = typer.Typer(help="Runs of the recommender: training on ratings, scoring of users.", no_args_is_help=True)
@@ -45,7 +43,9 @@ def list_runs(
     if as_json:
         output.print_json(found)
         return
-    rows = [(run.id, run.kind, run.stage, _moment(run.stages[-1].at), run.source or "schedule") for run in found]
+    rows = [
+        (run.id, run.kind, run.stage, output.moment(run.stages[-1].at), run.source or "schedule") for run in found
+    ]
     table = output.table(("run", "kind", "stage", "since", "source"), rows)
     # A run's name is there to be copied: never shortened, however narrow the terminal.
     table.columns[0].min_width = max((len(run.id) for run in found), default=0)
@@ -66,25 +66,15 @@ def show(
         raise NotFound("there are no runs yet: penstock runs train FILE")
     _show(found, as_json)
     if log and found.log:
-        text = _blobs(settings).get(found.log).data.decode(errors="replace")
+        text = context.open_blobs(settings).get(found.log).data.decode(errors="replace")
         output.stderr.print(text, end="", soft_wrap=True) if as_json else output.stdout.print(text, soft_wrap=True)
 
 
 @app.command()
 def train(
     file: _File,
-    items: Annotated[
-        Path | None,
-        typer.Option(
-            help="Titles and genres: u.item, movies.dat, movies.csv or CSV. [default: what lies beside the ratings]",
-            exists=True,
-            dir_okay=False,
-        ),
-    ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(help="Columns of a CSV or Parquet file, as user=...,item=...,rating=...,ts=..."),
-    ] = None,
+    items: ratings_options.Items = None,
+    columns: ratings_options.Columns = None,
     wait: _Wait = False,
     as_json: output.AsJson = False,
 ) -> None:
@@ -96,7 +86,7 @@ def train(
     settings = context.load_settings()
     described = items or items_beside(file)
     if described is not None:  # first, so that the run finds them
-        _blobs(settings).replace(f"{ITEMS}{file.name}.csv", encode_items(read_items(described)))
+        context.open_blobs(settings).replace(f"{ITEMS}{file.name}.csv", encode_items(read_items(described)))
     metadata = {} if columns is None else {COLUMNS: quote(columns, safe="=,")}
     run = _upload(settings, f"{UPLOADS}{file.name}", file.read_bytes(), metadata, wait=wait)
     _show(run, as_json)
@@ -116,7 +106,7 @@ def score(
     settings = context.load_settings()
     run = _upload(settings, f"{USER_LISTS}{file.name}", file.read_bytes(), {}, wait=wait or out is not None)
     if out is not None and run.stage == Stage.DONE:
-        out.write_bytes(_blobs(settings).get(run.result).data)
+        out.write_bytes(context.open_blobs(settings).get(run.result).data)
     _show(run, as_json)
     _check(run)
 
@@ -125,7 +115,7 @@ def _upload(settings: "Settings", name: str, data: bytes, metadata: Mapping[str,
     """The run of the upload; it has ended if `wait`. The functions host opens it, within seconds."""
     from functions.runs.intake import upload_run
 
-    runs, blobs = _runs(settings), _blobs(settings)
+    runs, blobs = _runs(settings), context.open_blobs(settings)
     sent = blobs.replace(name, data, metadata=metadata)
     id = upload_run(sent)
     with output.stderr.status(f"run {id}") as spinner:
@@ -157,7 +147,9 @@ def _show(run: Run, as_json: bool) -> None:
         return
     output.stdout.print(f"run {run.id} ({run.kind} {run.source or 'by schedule'})", soft_wrap=True)
     for stage in run.stages:
-        output.stdout.print(f"  {_moment(stage.at)}  {stage.stage:<10}  {stage.detail}".rstrip(), soft_wrap=True)
+        output.stdout.print(
+            f"  {output.moment(stage.at)}  {stage.stage:<10}  {stage.detail}".rstrip(), soft_wrap=True
+        )
     for name, value in (("version", run.model_version), ("result", run.result), ("log", run.log)):
         if value:
             output.stdout.print(f"  {name:<8}  {value}", soft_wrap=True)
@@ -169,13 +161,3 @@ def _runs(settings: "Settings") -> "Runs":
     from models.runs import Runs
 
     return Runs(open_state(settings), SystemClock())
-
-
-def _blobs(settings: "Settings") -> "BlobStore":
-    from infra.azure.blobs import AzureBlobs
-
-    return AzureBlobs(settings.data_storage.get_secret_value())
-
-
-def _moment(epoch_s: float) -> str:
-    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

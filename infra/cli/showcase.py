@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from infra.cli.context import environment
+from infra.cli.context import environment, open_blobs
 from infra.feed.history import DeviceHistory
 from infra.local.home import REPOSITORY, Home
 from infra.settings import Settings
@@ -63,12 +63,11 @@ def train(home: Home, fleet: Fleet, end_us: int) -> dict[str, Any]:
 
 def knows(settings: Settings, fleet: Fleet) -> bool:
     """Whether the live model holds every series of `fleet`, for the windows that the settings name."""
-    from infra.azure.blobs import AzureBlobs
     from models.errors import BadInput, NotFound
     from models.inference.weights import WEIGHTS_FILE, decode_weights
     from models.registry import Registry
 
-    registry = Registry(AzureBlobs(settings.data_storage.get_secret_value()), settings.model)
+    registry = Registry(open_blobs(settings), settings.model)
     live = registry.aliases().aliases.live
     if live is None:
         return False

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra.cli import context, output, ratings_options, sweep_fm, train_als
+from infra.cli.publish import print_version
+from infra.cli.sweep_report import best_trials, print_trials, write_sweep
 from models.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Search the options of a model with Optuna, on training data alone.", no_args_is_help=True)
 app.command("fm")(sweep_fm.fm)
-_SHOWN = 10
 
 
 @app.callback()
@@ -41,12 +42,10 @@ def als(
         train_als.ObjectiveName, typer.Option(help="implicit: best nDCG; explicit: least RMSE.")
     ] = "implicit",
     folds: Annotated[int, typer.Option(help="Parts of the cross-validation inside the training part.")] = 10,
-    trials: Annotated[int, typer.Option(help="Trials that the study shall have in the end.", min=1)] = 50,
+    trials: ratings_options.Trials = 50,
     jobs: Annotated[int, typer.Option(help="Trials at once; 0: one per core (native).", min=0)] = 0,
-    study: Annotated[Path, typer.Option(help="SQLite file that holds studies; a study in it is resumed.")] = Path(
-        "sweeps.db"
-    ),
-    name: Annotated[str, typer.Option(help="Name of the study in that file.")] = "als",
+    study: ratings_options.Study = Path("sweeps.db"),
+    name: ratings_options.StudyName = "als",
     items: ratings_options.Items = None,
     register: Annotated[
         bool | None,
@@ -55,9 +54,7 @@ def als(
     promote: Annotated[
         bool, typer.Option("--promote", help="Make the winner live if it is not worse than the live version.")
     ] = False,
-    report: Annotated[
-        Path | None, typer.Option(help="Write trials and the winner's test figures to this .json, plots beside it.")
-    ] = None,
+    report: ratings_options.Report = None,
     as_json: output.AsJson = False,
 ) -> None:
     """Search the options of ALS by cross-validation inside the training part; measure the winner once, on the rest.
@@ -78,7 +75,7 @@ def als(
     settings = _settings(True if promote else register)
     model, document, found = _searched(made, plan, study, name, trials, jobs, master, quiet=as_json)
     if settings is not None:
-        from infra.cli.publish_als import publish
+        from infra.cli.publish import publish_als
         from training.recommend.register import Trained
         from training.recommend.report import SHOWN
 
@@ -89,7 +86,7 @@ def als(
             metrics={metric: document[metric] for metric in SHOWN if metric in document},
             split={"split": split, "ratio": ratio, "split_seed": seed, "k": k},
         )
-        document |= publish(settings, ratings.name, fitted, made, loaded, promote=promote, quiet=as_json)
+        document |= publish_als(settings, ratings.name, fitted, made, loaded, promote=promote, quiet=as_json)
     _show(document, found, plan, report, as_json=as_json)
 
 
@@ -148,12 +145,11 @@ def _searched(
 
 
 def _show(document: dict[str, Any], found: "Sweep", plan: "Plan", report: Path | None, *, as_json: bool) -> None:
-    from training.recommend.report import metric_rows, write_report
+    from training.recommend.report import metric_rows
     from training.recommend.report import table as markdown_table
-    from training.recommend.sweep_plots import by_option, by_trial
 
     by_model = {"winner": document, "popularity": document["popularity"]}
-    columns, rows = _best_rows(found)
+    columns, rows = best_trials(found)
     written: list[Path] = []
     if report is not None:
         text = (
@@ -162,29 +158,13 @@ def _show(document: dict[str, Any], found: "Sweep", plan: "Plan", report: Path |
             f"{markdown_table(columns, rows)}\nThe winner, fitted on the whole training part, on the test part:\n\n"
             f"{markdown_table(*metric_rows(by_model))}"
         )
-        written = write_report(report, document, text, {"trials": by_trial(found), "options": by_option(found)})
+        written = write_sweep(report, document, text, found)
     if as_json:
         output.print_json(document)
         return
-    output.stdout.print(output.table(columns, [[_text(cell) for cell in row] for row in rows]))
+    print_trials(columns, rows)
     output.stdout.print("\nthe winner on the test part:")
     output.stdout.print(ratings_options.metric_table(by_model))
-    if "version" in document:
-        state = "live" if document["promoted"] else "not live"
-        output.stdout.print(f"version {document['version']} ({state}): {document['reason']}", soft_wrap=True)
+    print_version(document)
     if written:
         output.stdout.print("report: " + ", ".join(map(str, written)), soft_wrap=True)
-
-
-def _best_rows(found: "Sweep") -> tuple[list[str], list[list[object]]]:
-    scored = [trial for trial in found.trials if trial.score is not None]
-    scored.sort(key=lambda trial: trial.score or 0.0, reverse=found.metric != "rmse")
-    names = list(scored[0].options)
-    rows: list[list[object]] = [
-        [trial.number, trial.score, *(trial.options[name] for name in names)] for trial in scored[:_SHOWN]
-    ]
-    return ["trial", found.metric, *names], rows
-
-
-def _text(cell: object) -> str:
-    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)

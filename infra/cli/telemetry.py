@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.cli import output
-from infra.cli.context import load_settings, open_results
+from infra.cli.context import load_settings, open_blobs, open_results
 from models.errors import BadInput
 
 if TYPE_CHECKING:
@@ -147,7 +147,6 @@ def set_aside(
     """
     from itertools import islice
 
-    from infra.azure.blobs import AzureBlobs
     from infra.feed.ratings import set_aside_ratings
     from models.contracts import Reason
 
@@ -156,7 +155,7 @@ def set_aside(
         raise BadInput(f"--reason: expected one of {', '.join(reasons)}, got {reason!r}")
     settings = load_settings()
     found = (
-        set_aside_ratings(AzureBlobs(settings.data_storage.get_secret_value()), settings.ratings_hub)
+        set_aside_ratings(open_blobs(settings), settings.ratings_hub)
         if ratings
         else open_results(settings).set_aside()
     )

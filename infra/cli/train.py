@@ -112,12 +112,11 @@ def _run(
     fresh: bool,
     quiet: bool,
 ) -> "Registered":
-    from infra.azure.blobs import AzureBlobs
     from infra.clock import SystemClock
     from models.registry import Registry
     from training.svm.publish import Publishing
 
-    blobs = AzureBlobs(settings.data_storage.get_secret_value())
+    blobs = context.open_blobs(settings)
     readings = _archive(blobs, settings.hub, chosen) if csv is None else _file(csv, columns, chosen)
     fleet = _fit(readings, settings, options, quiet=quiet)
     publishing = Publishing(Registry(blobs, settings.model), settings.spec, options, SystemClock())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from infra.cli import context, output, ratings_options
+from infra.cli.publish import print_version
 from infra.cli.ratings_options import metric_table
 
 if TYPE_CHECKING:
@@ -55,9 +56,7 @@ def als(
             help="Measure on each user's latest ratings too: what use after training is like. [default: native only]"
         ),
     ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Write the figures to this .json, and Markdown and plots beside it.")
-    ] = None,
+    report: ratings_options.Report = None,
     as_json: output.AsJson = False,
 ) -> None:
     """Fit ALS on a part of the ratings, and measure its lists on the rest, beside popularity.
@@ -102,12 +101,12 @@ def als(
         "ratings": {"file": ratings.name, "rows": len(loaded), "sha256": fingerprint(loaded)},
     }
     if settings is not None:
-        from infra.cli.publish_als import publish
+        from infra.cli.publish import publish_als
 
         metrics = {name: document[name] for name in SHOWN if name in document}
         chosen = {"split": split, "ratio": ratio, "split_seed": seed, "k": k}
         fitted = Trained(model=model, train=parts.train, items=titles, metrics=metrics, split=chosen)
-        document |= publish(settings, ratings.name, fitted, parts, loaded, promote=True, quiet=as_json)
+        document |= publish_als(settings, ratings.name, fitted, parts, loaded, promote=True, quiet=as_json)
     _show(document, report, as_json=as_json)
 
 
@@ -203,9 +202,7 @@ def _show(document: dict[str, Any], report: Path | None, *, as_json: bool) -> No
         return
     output.stdout.print(metric_table(by_model))
     output.stdout.print(f"\nfitted on {document['train_ratings']:,} ratings in {document['fit_seconds']:.2f} s")
-    if "version" in document:
-        state = "live" if document["promoted"] else "not live"
-        output.stdout.print(f"version {document['version']} ({state}): {document['reason']}", soft_wrap=True)
+    print_version(document)
     if report is not None:
         output.stdout.print("report: " + ", ".join(str(path) for path in written), soft_wrap=True)
 

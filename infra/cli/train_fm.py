@@ -1,12 +1,13 @@
 """`penstock train fm`: fit a factorization machine, and measure it on a test file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import typer
 
-from infra.cli import context, output
+from infra.cli import output, ratings_options
+from infra.cli.publish import print_version, publish_fm
 
 if TYPE_CHECKING:
     from models.recommend.ratings import Ratings
@@ -26,9 +27,7 @@ def fm(
     ],
     seeds: Annotated[int, typer.Option(help="Fits, each with a seed of its own; the figures are means.", min=1)] = 3,
     report: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.", dir_okay=False)] = None,
-    columns: Annotated[
-        str | None, typer.Option(help="Columns of a CSV or Parquet file, as user=...,item=...,rating=...,ts=...")
-    ] = None,
+    columns: ratings_options.Columns = None,
     users: Annotated[
         Path | None,
         typer.Option(help="Features of users: CSV with user,FIELD..., or u.user.", exists=True, dir_okay=False),
@@ -87,7 +86,7 @@ def fm(
     found, fits = _run((ratings, held_out), options, seeds, _features(users, items), device, quiet=as_json)
     document = msgspec.to_builtins(found)
     if register or promote:
-        document |= registered(found, fits, (ratings, held_out), items, promote=promote)
+        document |= publish_fm(found, fits, (ratings, held_out), items, promote=promote)
     if report:
         report.write_bytes(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
     if as_json:
@@ -154,46 +153,6 @@ def _run(
             device=device,
             progress=progress,
         )
-
-
-def registered(
-    report: "FmReport",
-    fits: "list[FmFit]",
-    pair: "tuple[Ratings, Ratings]",
-    items: Path | None,
-    *,
-    promote: bool,
-) -> dict[str, str | bool]:
-    """What became of the fit that did best on its own validation part: the test part must not choose among them."""
-    from infra.azure.blobs import AzureBlobs
-    from infra.clock import SystemClock
-    from models.registry import Registry
-    from training.recommend.fm.register import promote_fm, register_fm
-    from training.recommend.items import read_items
-
-    settings = context.load_settings()
-    registry = Registry(AzureBlobs(settings.data_storage.get_secret_value()), settings.fm)
-    best = min(range(len(fits)), key=lambda number: fits[number].validation["log_loss"])
-    manifest = register_fm(
-        registry,
-        fits[best],
-        pair[0],
-        SystemClock(),
-        measured=report.seeds[best].test,
-        items=read_items(items) if items else {},
-    )
-    if not promote:
-        reason = f"penstock models promote {manifest.version} --model {settings.fm}"
-        return {"version": manifest.version, "promoted": False, "reason": reason}
-    outcome = promote_fm(registry, manifest.version, *pair)
-    return {"version": manifest.version, "promoted": outcome.promoted, "reason": outcome.reason}
-
-
-def print_version(document: dict[str, Any]) -> None:
-    """What became of the fit, if it was registered."""
-    if "version" in document:
-        state = "live" if document["promoted"] else "not live"
-        output.stdout.print(f"version {document['version']} ({state}): {document['reason']}", soft_wrap=True)
 
 
 def _print(report: "FmReport") -> None:

@@ -30,7 +30,7 @@ def test_an_upload_that_another_one_replaced_is_not_waited_for(
 ) -> None:
     clock = FakeClock()
     monkeypatch.setattr(context, "load_settings", lambda: None)
-    monkeypatch.setattr(runs, "_blobs", lambda _: Overtaken(clock))
+    monkeypatch.setattr(context, "open_blobs", lambda _: Overtaken(clock))
     monkeypatch.setattr(runs, "_runs", lambda _: Runs(FakeState(), clock))
     file = tmp_path / "ratings.csv"
     file.write_text("user,item,rating\n1,2,5\n")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from models.columns import parse_columns
 from models.errors import BadInput
 from models.recommend.ratings import Float32, Int32, Int64, Ratings
 
@@ -38,15 +39,7 @@ class RatingColumns:
     @classmethod
     def parse(cls, mapping: str) -> "RatingColumns":
         """The columns of a text such as `user=who,item=what,rating=stars,ts=when`; parts may be left out."""
-        given: dict[str, str] = {}
-        for part in filter(None, (part.strip() for part in mapping.split(","))):
-            field, equals, column = part.partition("=")
-            if not equals or not column or field not in cls.__dataclass_fields__ or field in given:
-                raise BadInput(
-                    f"columns: expected 'user=...,item=...,rating=...,ts=...', each at most once; got {part!r}"
-                )
-            given[field] = column
-        return cls(**given)
+        return cls(**parse_columns(mapping, cls.__dataclass_fields__))
 
 
 @dataclass(frozen=True, slots=True)

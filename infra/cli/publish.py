@@ -1,17 +1,20 @@
-"""Registers a recommender that a command has fitted, and makes it live if it may."""
+"""Registers what a command has fitted, and makes it live if it may."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.cli import output
+from infra.cli import context, output
 
 if TYPE_CHECKING:
     from infra.settings import Settings
     from models.recommend.ratings import Ratings
+    from training.recommend.fm.experiment import FmReport
+    from training.recommend.fm.fit import FmFit
     from training.recommend.register import Trained
     from training.recommend.splits import Split
 
 
-def publish(
+def publish_als(
     settings: "Settings",
     name: str,
     trained: "Trained",
@@ -28,7 +31,6 @@ def publish(
     one, the ratings are kept under `name`, so that later runs train on them too. Raises BadInput if they lie outside
     the scale of the API or in the future.
     """
-    from infra.azure.blobs import AzureBlobs
     from infra.clock import SystemClock
     from infra.wiring.state import open_state
     from models.registry import Registry
@@ -38,7 +40,7 @@ def publish(
     from training.recommend.promote import promote as promote_version
     from training.recommend.register import register
 
-    blobs, clock = AzureBlobs(settings.data_storage.get_secret_value()), SystemClock()
+    blobs, clock = context.open_blobs(settings), SystemClock()
     registry = Registry(blobs, settings.recommender)
     version = register(registry, trained, clock).version
     if not promote:
@@ -58,3 +60,42 @@ def publish(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     return {"version": version, "promoted": outcome.promoted, "reason": outcome.reason}
+
+
+def publish_fm(
+    report: "FmReport",
+    fits: "list[FmFit]",
+    pair: "tuple[Ratings, Ratings]",
+    items: Path | None,
+    *,
+    promote: bool,
+) -> dict[str, str | bool]:
+    """What became of the fit that did best on its own validation part: the test part must not choose among them."""
+    from infra.clock import SystemClock
+    from models.registry import Registry
+    from training.recommend.fm.register import promote_fm, register_fm
+    from training.recommend.items import read_items
+
+    settings = context.load_settings()
+    registry = Registry(context.open_blobs(settings), settings.fm)
+    best = min(range(len(fits)), key=lambda number: fits[number].validation["log_loss"])
+    manifest = register_fm(
+        registry,
+        fits[best],
+        pair[0],
+        SystemClock(),
+        measured=report.seeds[best].test,
+        items=read_items(items) if items else {},
+    )
+    if not promote:
+        reason = f"penstock models promote {manifest.version} --model {settings.fm}"
+        return {"version": manifest.version, "promoted": False, "reason": reason}
+    outcome = promote_fm(registry, manifest.version, *pair)
+    return {"version": manifest.version, "promoted": outcome.promoted, "reason": outcome.reason}
+
+
+def print_version(document: dict[str, Any]) -> None:
+    """What became of the fit, if it was registered."""
+    if "version" in document:
+        state = "live" if document["promoted"] else "not live"
+        output.stdout.print(f"version {document['version']} ({state}): {document['reason']}", soft_wrap=True)
