@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from infra.local.azurite import RunningAzurite, running_azurite
 
-# On a busy machine an example may take any time: no example fails for being slow.
+# On a busy machine an example may take any time: no example fails for being slow. Tests need not say so themselves.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 

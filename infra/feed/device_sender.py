@@ -9,17 +9,16 @@ from types import TracebackType
 
 from azure.eventhub import EventData
 from azure.eventhub.aio import EventHubProducerClient
-from azure.eventhub.exceptions import AuthenticationError, EventHubError
+from azure.eventhub.exceptions import EventHubError
 
+from infra.azure.eventhub import translate
 from infra.feed.replay import Place
 from infra.settings import Settings
-from models.errors import ConfigurationError, TryLater
+from models.errors import ConfigurationError, PenstockError, TryLater
 
 _SEND_S = 15.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 _STOP_S = 10.0
-# What the SDK makes of amqp:not-found, in whatever answer it stands.
-_NOT_FOUND = "not-found"
 # What the SDK warns of is raised to us too; without a handler Python would print it in the middle of a live view.
 logging.getLogger("azure.eventhub").addHandler(logging.NullHandler())
 
@@ -82,7 +81,7 @@ class DeviceSender:
             ids = await client.get_partition_ids()
             found = await asyncio.gather(*(client.get_partition_properties(each) for each in ids))
         except EventHubError as error:
-            raise self._refused(error) or self._gone(error) from error
+            raise self._translated(error) from error
         return {
             int(each["id"]): 0 if each["is_empty"] else each["last_enqueued_sequence_number"] + 1 for each in found
         }
@@ -119,10 +118,9 @@ class DeviceSender:
             try:
                 return await asyncio.wait_for(self._send_batch(device, bodies), _SEND_S)
             except (EventHubError, OSError, TimeoutError) as error:
-                if refused := self._refused(error):
-                    raise refused from error
-                if time.monotonic() > deadline:
-                    raise self._gone(error) from error
+                ours = self._translated(error, len(bodies[0]))
+                if not isinstance(ours, TryLater) or time.monotonic() > deadline:
+                    raise ours from error
             await self._disconnect()  # a client that lost its connection, or was cancelled, is not used again
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -157,15 +155,9 @@ class DeviceSender:
             with contextlib.suppress(EventHubError, OSError, TimeoutError):
                 await asyncio.wait_for(client.close(), _SEND_S)
 
-    def _refused(self, error: Exception) -> ConfigurationError | None:
-        """What the user has to set right, where no other try would help."""
-        if isinstance(error, AuthenticationError):
-            return ConfigurationError(f"the hub {self._hub} refuses the key of PENSTOCK_AMQP_CONNECTION")
-        if isinstance(error, EventHubError) and error.error == _NOT_FOUND:
-            return ConfigurationError(
-                f"there is no hub {self._hub} at PENSTOCK_AMQP_CONNECTION; name one that exists in PENSTOCK_HUB"
-            )
-        return None
-
-    def _gone(self, error: Exception) -> TryLater:
-        return TryLater(f"the hub {self._hub} does not take events over AMQP: {error}")
+    def _translated(self, error: Exception, size: int = 0) -> PenstockError:
+        """Our error for one of the SDK's; what the user has to set right comes with the names of the settings."""
+        ours = translate(error, self._hub, size)
+        if isinstance(ours, ConfigurationError):
+            return ConfigurationError(f"{ours} (see PENSTOCK_HUB and PENSTOCK_AMQP_CONNECTION)")
+        return ours

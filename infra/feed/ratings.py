@@ -21,5 +21,4 @@ def set_aside_ratings(blobs: BlobStore, hub: str) -> Iterator[SetAside]:
         if segment is None or int(segment.metadata["through"]) != int(through):
             continue
         for line in blobs.get(info.name).data.splitlines():
-            letter = msgspec.json.decode(line, type=DeadLetter)
-            yield SetAside(letter.reason, letter.partition, letter.offset, letter.item, letter.detail, letter.body)
+            yield SetAside.of(msgspec.json.decode(line, type=DeadLetter))

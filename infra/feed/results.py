@@ -52,6 +52,11 @@ class SetAside(msgspec.Struct, frozen=True):
     detail: str
     body: str
 
+    @classmethod
+    def of(cls, letter: DeadLetter) -> "SetAside":
+        """What a dead letter says."""
+        return cls(letter.reason, letter.partition, letter.offset, letter.item, letter.detail, letter.body)
+
 
 class Results:
     """Stored results of one hub and window specification."""
@@ -141,8 +146,7 @@ class Results:
         ):
             for start, through in reversed(list(self._segments(partition, 0, everything))):
                 yield from self._late(partition, start, through)
-                for letter in self.dead_letters(partition, start, through):
-                    yield SetAside(letter.reason, partition, letter.offset, letter.item, letter.detail, letter.body)
+                yield from map(SetAside.of, self.dead_letters(partition, start, through))
 
     def _late(self, partition: int, start: int, through: int) -> Iterator[SetAside]:
         try:

@@ -73,34 +73,56 @@ def node() -> Path:
 
 def installed_script(prefix: Path | None = None) -> Path | None:
     """Azurite's entry script under `prefix`, or None unless exactly the pinned version is there."""
-    package = (prefix or default_prefix()) / "node_modules" / "azurite"
-    try:
-        found = json.loads((package / "package.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return package / str(found["bin"]["azurite"]) if found["version"] == pinned_version() else None
+    package = _installed(PACKAGE_JSON, prefix or default_prefix())
+    return None if package is None else _script(package)
 
 
 def install(prefix: Path | None = None) -> Path:
-    """Azurite's entry script, installed with npm first where it is missing or of another version.
+    """Azurite's entry script, installed as by `npm_install` where it is missing or of another version."""
+    return _script(npm_install(PACKAGE_JSON, prefix or default_prefix()))
+
+
+def _script(package: Path) -> Path:
+    return package / str(json.loads((package / "package.json").read_text(encoding="utf-8"))["bin"]["azurite"])
+
+
+def npm_install(package_json: Path, prefix: Path) -> Path:
+    """The folder of the one package that `package_json` depends on, under `prefix`; installed first if not there.
 
     Safe to call from several processes at once: the first one installs, the others wait.
     Raises AzuriteUnavailable with npm's own last words when the installation fails.
     """
-    prefix = prefix or default_prefix()
-    ready = installed_script(prefix)
+    ready = _installed(package_json, prefix)
     if ready is not None:
         return ready
     prefix.mkdir(parents=True, exist_ok=True)
     with (prefix / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        ready = installed_script(prefix)
+        ready = _installed(package_json, prefix)
         if ready is None:
-            npm_install(PACKAGE_JSON, prefix)
-            ready = installed_script(prefix)
+            _run_npm_install(package_json, prefix)
+            ready = _installed(package_json, prefix)
     if ready is None:
-        raise AzuriteUnavailable(f"npm reported success, but Azurite {pinned_version()} is not in {prefix}")
+        name, version = _dependency(package_json)
+        raise AzuriteUnavailable(f"npm reported success, but {name} {version} is not in {prefix}")
     return ready
+
+
+def _installed(package_json: Path, prefix: Path) -> Path | None:
+    """The folder of the package, or None unless exactly the version asked for is there."""
+    name, version = _dependency(package_json)
+    package = prefix / "node_modules" / name
+    try:
+        found = json.loads((package / "package.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return package if found["version"] == version else None
+
+
+def _dependency(package_json: Path) -> tuple[str, str]:
+    """Name and version of the one package that is asked for."""
+    [(name, version)] = json.loads(package_json.read_text(encoding="utf-8"))["dependencies"].items()
+    return name, version
 
 
 def command(data_dir: Path, ports: Ports) -> list[str]:
@@ -130,7 +152,7 @@ def command(data_dir: Path, ports: Ports) -> list[str]:
 
 def pinned_version() -> str:
     """The Azurite version that `package.json` asks for."""
-    return str(json.loads(PACKAGE_JSON.read_text(encoding="utf-8"))["dependencies"]["azurite"])
+    return _dependency(PACKAGE_JSON)[1]
 
 
 def default_prefix() -> Path:
@@ -252,8 +274,7 @@ def _npm(node_path: Path) -> list[str]:
     return [npm]
 
 
-def npm_install(package_json: Path, prefix: Path) -> None:
-    """Install what `package_json` depends on under `prefix`. Raises AzuriteUnavailable with npm's last words."""
+def _run_npm_install(package_json: Path, prefix: Path) -> None:
     npm_node = node()
     npm = _npm(npm_node)
     shutil.copyfile(package_json, prefix / "package.json")

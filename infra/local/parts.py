@@ -17,7 +17,6 @@ HUB = "readings"
 RATINGS_HUB = "ratings"
 PARTITIONS = 4
 STREAM_HEALTH_PATH = "/penstock/health/"
-STREAM_STATUS_PATH = "/penstock/status/"
 
 
 class FunctionsHost(StrEnum):

@@ -5,8 +5,6 @@ fails, and it knows neither throttling nor limits nor consistency. `server.js` s
 """
 
 import contextlib
-import fcntl
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +21,7 @@ KEY = "C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsE
 def running_cosmosdb() -> Iterator[str]:
     """The endpoint of a fresh server, ended with the block."""
     prefix = Path(sys.prefix) / "cosmosdb-server"
-    _install(prefix)
+    npm_install(HERE / "package.json", prefix)
     with subprocess.Popen(
         [str(node()), str(HERE / "server.js"), str(prefix)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
@@ -32,13 +30,3 @@ def running_cosmosdb() -> Iterator[str]:
             yield f"http://127.0.0.1:{int(process.stdout.readline())}"
         finally:
             process.kill()
-
-
-def _install(prefix: Path) -> None:
-    wanted = json.loads((HERE / "package.json").read_text())["dependencies"]["@vercel/cosmosdb-server"]
-    installed = prefix / "node_modules" / "@vercel" / "cosmosdb-server" / "package.json"
-    prefix.mkdir(parents=True, exist_ok=True)
-    with (prefix / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not installed.exists() or json.loads(installed.read_text())["version"] != wanted:
-            npm_install(HERE / "package.json", prefix)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
+import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.conftest import Penstock, free_base
 from tests.unit import tastes
+from tests.waiting import wait_for
 
 # Many processes: a busy machine takes several times as long as an idle one.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
@@ -50,15 +51,6 @@ def call(penstock: Penstock, path: str, body: Any = None, *, key: str = "functio
     with urllib.request.urlopen(request, timeout=30) as answer:
         text = answer.read()
         return json.loads(text) if text else None
-
-
-def wait_for(what: Callable[[], Any], timeout_s: float = 120.0) -> Any:
-    """What it returns, once that is true."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := what()):
-        assert time.monotonic() < deadline, "nothing happened in time"
-        time.sleep(0.1)
-    return found
 
 
 def rated_by(user: str) -> set[str]:

@@ -12,7 +12,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -23,18 +22,12 @@ from infra.local.eventhubs.testing import RunningHub, running_hub
 from models.windowspec import WindowSpec
 from tests.integration.eventhubs.clients import read_confluent
 from tests.integration.streaming import expected_windows, produce
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 DEVICE = Path(__file__).parents[2] / "examples/device/device.py"
 SPEC = WindowSpec(60, 60)
 LINES = [f"s{sensor},{1_600_000_000 + second},{second % 7 + sensor}" for second in range(300) for sensor in range(2)]
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +59,7 @@ class Run:
 
     def wait_until(self, *, added: int, waiting: int) -> None:
         """Until the buffer has been given so many readings in its life, and holds so many."""
-        wait_for(lambda: self._counts() == (added, waiting))
+        wait_for(lambda: self._counts() == (added, waiting), 30)
 
     def _counts(self) -> tuple[int, int] | None:
         with contextlib.closing(sqlite3.connect(self._buffer)) as db:

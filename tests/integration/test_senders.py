@@ -62,9 +62,9 @@ async def test_senders_say_at_once_that_there_is_no_such_hub(tmp_path: Path) -> 
     with running_hub(tmp_path / "hub", {"readings": 1}) as hub:
         settings = Settings(amqp_connection=hub.connection_string, kafka_bootstrap=hub.bootstrap, hub="reading")
         async with DeviceSender(settings) as sender:
-            with pytest.raises(ConfigurationError, match=r"no hub reading .*PENSTOCK_HUB"):
+            with pytest.raises(ConfigurationError, match=r"hub reading does not exist.*PENSTOCK_HUB"):
                 await (await sender.send("d", b"1"))
-            with pytest.raises(ConfigurationError, match="no hub reading "):
+            with pytest.raises(ConfigurationError, match=r"hub reading does not exist.*PENSTOCK_HUB"):
                 await sender.ends()
         with pytest.raises(ConfigurationError, match=r"no hub reading .*PENSTOCK_HUB"):
             await Sender(settings).__aenter__()
@@ -74,11 +74,11 @@ async def test_a_sender_gives_up_on_a_hub_that_is_gone_and_on_a_wrong_key_at_onc
     with running_hub(tmp_path / "hub", {"readings": 1}) as hub:
         wrong = Settings(amqp_connection=hub.connection_string_with("RootManageSharedAccessKey", "wrong"))
         async with DeviceSender(wrong) as sender:
-            with pytest.raises(ConfigurationError, match="PENSTOCK_AMQP_CONNECTION"):
+            with pytest.raises(ConfigurationError, match=r"key .*is refused.*PENSTOCK_AMQP_CONNECTION"):
                 await (await sender.send("d", b"1"))
         with pytest.raises(ConfigurationError, match=r"PENSTOCK_AMQP_CONNECTION.*malformed"):
             await DeviceSender(Settings(amqp_connection="none")).__aenter__()
         settings = settings_for(hub)
     async with DeviceSender(settings, patience_s=0.1) as sender:
-        with pytest.raises(TryLater, match="readings"):
+        with pytest.raises(TryLater, match=r"^hub readings: .+"):
             await (await sender.send("d", b"1"))

@@ -23,14 +23,11 @@ class Rate:
         for index, used in enumerate((size_bytes, events)):
             per_s = self._per_s[index]
             self._left[index] = min(per_s, self._left[index] + passed * per_s) - used
-        return self._owed_s()
+        return max(0.0, *(-left / per_s for left, per_s in zip(self._left, self._per_s, strict=True)))
 
     def owed_s(self, now: float) -> float:
         """For how many seconds nothing more should come, because too much has come already."""
         return self.take(0, 0, now)
-
-    def _owed_s(self) -> float:
-        return max(0.0, *(-left / per_s for left, per_s in zip(self._left, self._per_s, strict=True)))
 
 
 class Throughput:

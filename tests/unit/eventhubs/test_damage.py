@@ -66,7 +66,7 @@ async def test_a_flipped_byte_before_an_intact_batch_is_refused_and_nothing_is_c
     texts=st.lists(st.binary(max_size=300), min_size=2, max_size=8),
     damage=st.data(),
 )
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damage_of_any_kind_anywhere_is_refused_or_leaves_the_beginning(
     tmp_path_factory: pytest.TempPathFactory, texts: list[bytes], damage: st.DataObject
 ) -> None:

@@ -23,7 +23,7 @@ from infra.local.eventhubs.settings import HubSettings, LogSettings
 from .batches import make_keyed_batch
 from .test_kafka_codec import EVERY_VERSION, request_frame
 
-MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 KNOWN_FRAMES = [request_frame(api, version) for api, version in EVERY_VERSION]
 WAITING = {Api.FETCH, Api.JOIN_GROUP, Api.SYNC_GROUP}
 

@@ -182,7 +182,7 @@ def test_a_failed_write_stores_nothing_and_the_next_one_works(
     segment_bytes=st.integers(80, 2000),
     limit=st.integers(1, 3000),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_read_gives_whole_batches_from_the_one_that_holds_the_offset(
     open_log: Open,
     tmp_path_factory: pytest.TempPathFactory,
@@ -209,7 +209,7 @@ def test_a_read_gives_whole_batches_from_the_one_that_holds_the_offset(
 
 
 @given(steps=st.lists(st.integers(0, 3), min_size=1, max_size=40), segment_bytes=st.integers(80, 1500))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_time_finds_the_first_record_appended_then_or_later(
     open_log: Open, tmp_path_factory: pytest.TempPathFactory, steps: list[int], segment_bytes: int
 ) -> None:

@@ -13,12 +13,13 @@ from ..settings import FsyncPolicy
 
 _log = logging.getLogger(__name__)
 _QUICK_S = 0.0004
+"""A round that takes no longer is quick: the event loop may as well wait for it."""
 _PROOF_ROUNDS = 16
 """After so many quick rounds in a row the next ones run on the event loop, until one is not."""
 
 
 class FlushJob(NamedTuple):
-    """What to flush now. `flush` runs in a thread; then `done` on the event loop, with what went wrong."""
+    """What to flush now. `flush` may run in a thread; then `done` on the event loop, with what went wrong."""
 
     flush: Callable[[], None]
     done: Callable[[OSError | None], None]
@@ -72,8 +73,8 @@ class Flusher:
     """Flushes dirty files by the policy: at once and shared (`group`), every interval, or never.
 
     While one round is in the disk's hands, new writes gather for the next: the slower the disk, the larger the group.
-    Rounds run in a thread, so that a slow disk does not hold up the event loop; as long as the disk has been faster
-    than handing work to a thread and back, they run on the loop.
+    Rounds run in a thread, so that a slow disk does not hold up the event loop. After some quick ones in a row they
+    run on the loop, which spares the way to the thread and back, until one is not quick.
     """
 
     def __init__(self, policy: FsyncPolicy, interval_s: float) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from crc32c import crc32c
@@ -29,7 +29,7 @@ class Journal:
 
     On open every message is handed to `replay`. What a crash left unfinished at the end is cut off; damage that whole
     messages follow is `CannotStart`.
-    The owner calls `rewrite` with the messages that still matter when `garbage` grows.
+    The owner calls `rewrite` with the messages that still matter when there are too many `messages`.
     """
 
     def __init__(self, path: Path, flusher: Flusher, replay: Callable[[bytes], None]) -> None:
@@ -46,7 +46,7 @@ class Journal:
 
     def _recover(self, replay: Callable[[bytes], None]) -> None:
         data = self._path.read_bytes()
-        while (payload := _message_at(data, self._size)) is not None:
+        for payload in _sound_messages(data):
             replay(payload)
             self._size += _FRAME.size + len(payload)
             self._messages += 1
@@ -69,11 +69,14 @@ class Journal:
 
     def append(self, payload: bytes) -> Ticket | None:
         """Write one message; it is durable after `settled`. StorageFailed leaves the journal as it was."""
+        self._write(payload)
+        return self._flusher.mark(self)
+
+    def _write(self, payload: bytes) -> None:
         if self._failure is not None:
             raise StorageFailed(self._failure)
         self._size += write_whole(self._fd, [_frame(payload)], self._size, str(self._path))
         self._messages += 1
-        return self._flusher.mark(self)
 
     async def settled(self, ticket: Ticket | None) -> None:
         """Return when the message may be relied upon under the flush policy, or raise StorageFailed."""
@@ -83,10 +86,7 @@ class Journal:
 
     def append_now(self, payload: bytes) -> None:
         """Write one message and flush it at once: for rare ones that must be durable before what follows."""
-        if self._failure is not None:
-            raise StorageFailed(self._failure)
-        self._size += write_whole(self._fd, [_frame(payload)], self._size, str(self._path))
-        self._messages += 1
+        self._write(payload)
         try:
             os.fdatasync(self._fd)
         except OSError as error:
@@ -138,13 +138,19 @@ class Journal:
 def cut_journal(path: Path) -> int:
     """Cut a journal behind its last sound message, and keep the rest beside it; returns how many bytes that were."""
     data = path.read_bytes()
-    size = 0
-    while (payload := _message_at(data, size)) is not None:
-        size += _FRAME.size + len(payload)
+    size = sum(_FRAME.size + len(payload) for payload in _sound_messages(data))
     if size == len(data):
         return 0
     with path.open("r+b") as file:
         return cut_tail(file.fileno(), size, path)
+
+
+def _sound_messages(data: bytes) -> Iterator[bytes]:
+    """The messages from the start on, up to the first place that holds none."""
+    at = 0
+    while (payload := _message_at(data, at)) is not None:
+        yield payload
+        at += _FRAME.size + len(payload)
 
 
 def _message_at(data: bytes, start: int) -> bytes | None:
@@ -152,7 +158,9 @@ def _message_at(data: bytes, start: int) -> bytes | None:
     if len(data) - start < _FRAME.size:
         return None
     length, crc = _FRAME.unpack_from(data, start)
+    if length > len(data) - start - _FRAME.size:
+        return None
     payload = data[start + _FRAME.size : start + _FRAME.size + length]
-    if len(payload) < length or crc32c(payload, crc32c(data[start : start + 4])) != crc:
+    if crc32c(payload, crc32c(data[start : start + 4])) != crc:
         return None
     return payload

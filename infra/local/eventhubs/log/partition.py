@@ -23,6 +23,7 @@ from .segment import Segment
 from .start_offset import write_start_offset
 
 _log = logging.getLogger(__name__)
+_REFUSAL_MEMORY_MS = 60_000
 
 
 class Appended(NamedTuple):
@@ -68,9 +69,13 @@ class PartitionLog(ReadableLog):
         """Why the partition takes nothing until a restart, if so."""
         return self._failure
 
-    def trouble(self, now_ms: int, memory_ms: int = 60_000) -> str | None:
-        """Why the partition takes nothing, or took nothing when last asked, not longer than `memory_ms` ago."""
-        if self._failure is None and self._refusal is not None and self._refusal[0] > now_ms - memory_ms:
+    def trouble(self, now_ms: int) -> str | None:
+        """Why the partition takes nothing: its `failure`, or else why an append was refused less than a minute ago.
+
+        A refusal, as by a full disk, ends with the next append that is stored. Nothing may depend on it but what
+        people are shown: what deletes old segments, for one, must go on.
+        """
+        if self._failure is None and self._refusal is not None and self._refusal[0] > now_ms - _REFUSAL_MEMORY_MS:
             return self._refusal[1]
         return self._failure
 

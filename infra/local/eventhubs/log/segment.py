@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from array import array
@@ -12,13 +11,11 @@ from pathlib import Path
 
 from crc32c import crc32c
 
-from ..errors import CannotStart
 from .batch import HEADER_BYTES, BatchHeader, is_stored, read_header
 from .checkpoint import SegmentMark, mark_path, write_mark
 from .damage import SoundBatch, sound_batch_after
 from .files import cut_tail, sync_directory, write_whole
 
-_log = logging.getLogger(__name__)
 _SCAN_BYTES = 4 * 1024 * 1024
 _WALK_BYTES = 64 * 1024
 
@@ -63,33 +60,6 @@ class Segment:
         """A new, empty segment in a file of any name."""
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
         return cls(path, base_offset, fd, index_interval_bytes, new=True)
-
-    @classmethod
-    def recover(
-        cls,
-        path: Path,
-        index_interval_bytes: int,
-        *,
-        last: bool,
-        on_batch: Callable[[BatchHeader], None],
-        mark: SegmentMark | None = None,
-        flushed: int = 0,
-    ) -> Segment:
-        """The segment on disk, as `scan` finds it, without what does not hold.
-
-        What does not hold at the end of the last segment is a write that a crash cut short, and is cut off. Anywhere
-        else it is damage to acknowledged data, and so is what lies below the offset `flushed`, or has a whole batch
-        behind it: `CannotStart`.
-        """
-        segment = cls.scan(path, index_interval_bytes, on_batch=on_batch, mark=mark)
-        if segment.unsound_bytes:
-            try:
-                segment.refuse_damage(last=last, flushed=flushed)
-                segment.cut_unsound()
-            except BaseException:
-                segment.close()
-                raise
-        return segment
 
     @classmethod
     def scan(
@@ -184,30 +154,13 @@ class Segment:
         """How much of the file lies behind the last batch that holds; 0 except after `scan`."""
         return os.fstat(self._fd).st_size - self.size
 
-    def refuse_damage(self, *, last: bool, flushed: int) -> None:
-        """CannotStart unless what `scan` left is a write that a crash cut short."""
-        size = self.size + self.unsound_bytes
-        behind = sound_batch_after(self._fd, self.size, size, self.next_offset) if last else None
-        if last and behind is None and self.next_offset >= flushed:
-            return
-        raise CannotStart(
-            f"{self.path} is damaged at byte {self.size}, before offset {self.next_offset}, and "
-            f"{_why_damaged(behind, last=last)}, so nothing was cut. Restore the file from a copy"
-            f"{'' if last else ', or move this and all earlier segments of the partition away'}, or go on without "
-            f"what follows, which is kept beside it: python -m infra.local.eventhubs cut {self.path}"
-        )
+    def sound_batch_behind(self) -> SoundBatch | None:
+        """A whole batch in what `scan` left, if there is one."""
+        return sound_batch_after(self._fd, self.size, self.size + self.unsound_bytes, self.next_offset)
 
     def cut_unsound(self) -> int:
         """Cut off what does not hold, and keep it beside the file; returns how many bytes that were."""
-        cut = cut_tail(self._fd, self.size, self.path)
-        _log.warning(
-            "%s: cut %d of %d bytes that a crash left unfinished after offset %d",
-            self.path,
-            cut,
-            self.size + cut,
-            self.next_offset - 1,
-        )
-        return cut
+        return cut_tail(self._fd, self.size, self.path)
 
     def append(self, header: BatchHeader, pieces: Sequence[bytes | memoryview]) -> None:
         """Write a stamped batch at the end. `StorageFailed` leaves the segment as it was."""
@@ -310,14 +263,3 @@ class Segment:
         self.close()
         self.path.unlink(missing_ok=True)
         mark_path(self.path).unlink(missing_ok=True)
-
-
-def _why_damaged(behind: SoundBatch | None, *, last: bool) -> str:
-    if not last:
-        return "later segments exist: these records were acknowledged"
-    if behind is None:
-        return "these records had been flushed: they were acknowledged"
-    return (
-        f"a whole batch follows at byte {behind.position} (offset {behind.base_offset}): either acknowledged records "
-        "were damaged, or the machine lost power within a flush and none of these were acknowledged"
-    )

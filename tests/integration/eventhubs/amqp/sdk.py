@@ -54,7 +54,7 @@ class Listening:
         self._thread.start()
 
     def _receive(self, options: dict[str, Any]) -> None:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # `close` ends it from another thread, with whatever error that makes
             if self._batched:
                 self._client.receive_batch(self._on_batch, on_error=self._on_error, **options)
             else:

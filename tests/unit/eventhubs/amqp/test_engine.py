@@ -307,7 +307,7 @@ SCRIPT: list[tuple[int, tuple[Any, ...], bytes]] = [
 ]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(damage=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=4))
 async def test_damaged_frames_never_raise(hub: Hub, damage: list[tuple[int, int]]) -> None:
     peer = Peer(hub)
@@ -321,7 +321,7 @@ async def test_damaged_frames_never_raise(hub: Hub, damage: list[tuple[int, int]
     await asyncio.sleep(0)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=300), opening=st.sampled_from([b"", AMQP_HEADER, SASL_HEADER]))
 async def test_any_bytes_leave_the_connection_closed_or_waiting(hub: Hub, data: bytes, opening: bytes) -> None:
     peer = Peer(hub)
