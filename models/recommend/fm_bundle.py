@@ -9,7 +9,6 @@
 `parameters["threshold"]` is the probability from which on the answer is yes.
 """
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +18,7 @@ from models.manifest import Manifest
 from models.recommend.bundle import CATALOGUE_FILE
 from models.recommend.catalogue import Catalogue, decode_catalogue, encode_catalogue
 from models.recommend.ratings import in_id_order
+from models.tables import read_parquet, text_column, write_parquet
 
 KIND: Final = "fm"
 GRAPH_FILE: Final = "fm.onnx"
@@ -36,15 +36,10 @@ class FmBundle:
 
 def encode_fm(bundle: FmBundle) -> dict[str, bytes]:
     """The files of a version. Raises ModelRefused if ids are doubled or out of order."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     _check(bundle)
-    buffer = io.BytesIO()
-    pq.write_table(pa.table({"user": pa.array(bundle.users, pa.string())}), buffer, compression="zstd")
     return {
         GRAPH_FILE: bundle.graph,
-        USERS_FILE: buffer.getvalue(),
+        USERS_FILE: write_parquet({"user": text_column(bundle.users)}, {}),
         CATALOGUE_FILE: encode_catalogue(bundle.catalogue),
     }
 
@@ -73,14 +68,10 @@ def threshold_of(manifest: Manifest) -> float:
 
 def _decode_users(data: bytes) -> list[str]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        # On this thread alone, as in models.tables.
-        with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
-            table = file.read(use_threads=False)
-        users: list[str] = table["user"].cast(pa.string()).to_pylist()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
+        users: list[str] = read_parquet(data)["user"].cast(pa.string()).to_pylist()
+    except (BadInput, pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
         raise ModelRefused(f"{USERS_FILE}: expected Parquet with a column user ({error})") from error
     if None in users:
         raise ModelRefused(f"{USERS_FILE}: a user is empty")
