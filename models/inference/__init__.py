@@ -6,6 +6,6 @@ what the registry calls live.
 """
 
 from models.inference.bank import ModelBank, Scores, load_bank
-from models.inference.live import LiveBank
+from models.inference.live import LiveBank, LiveModel
 
-__all__ = ["LiveBank", "ModelBank", "Scores", "load_bank"]
+__all__ = ["LiveBank", "LiveModel", "ModelBank", "Scores", "load_bank"]
