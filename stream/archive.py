@@ -20,7 +20,6 @@ from stream.series import Series
 
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
-THROUGH = "through"
 _MAX_DEAD_BYTES = 16_000_000
 # What a letter takes beside its texts.
 _LETTER_BYTES = 500
@@ -92,7 +91,7 @@ class Archive:
             if finished is None:
                 finished = self._write_segment(name, through)
             self.segments.append(name)
-            self.first = int(finished.metadata[THROUGH]) + 1
+            self.first = int(finished.metadata[names.THROUGH]) + 1
         self._clear()
 
     def _write_segment(self, name: str, through: int) -> BlobInfo:
@@ -115,7 +114,7 @@ class Archive:
             self._blobs.replace(names.dead_letter_blob(hub, partition, first, through), lines)
         raw = self.raw.encoded_from(first, self._series) or _no_readings()
         try:
-            return self._blobs.create(name, raw, metadata={THROUGH: str(through)})
+            return self._blobs.create(name, raw, metadata={names.THROUGH: str(through)})
         except AlreadyExists:
             finished = self._blobs.head(name)
             if finished is None:

@@ -21,7 +21,6 @@ from models.errors import AlreadyExists, BadInput
 from models.ports import BlobInfo, BlobStore, StateStore
 from models.recommend.feedback import Feedback, encode_feedback
 from models.recommend.history import apply_events
-from stream.archive import THROUGH
 from stream.decode import MAX_BODY_CHARS, Body, Chunk, Unreadable
 from stream.partition import REST_S, SETTLED_S, StorageRewound
 
@@ -79,8 +78,8 @@ class RatingsPartition:
             first = _first_offset(info)
             if last is not None and first > through + 1:
                 ahead.append(first)
-            elif int(info.metadata[THROUGH]) > through:
-                last, through = info, int(info.metadata[THROUGH])
+            elif int(info.metadata[names.THROUGH]) > through:
+                last, through = info, int(info.metadata[names.THROUGH])
         if ahead:
             log.warning("%s/%s: the archive lacks offsets from %s on", self._hub, self._number, through + 1)
         self._start_at(through + 1, _counters(last) if last else Counters(), ahead)
@@ -214,12 +213,12 @@ class RatingsPartition:
         return self._blobs.create(
             name,
             encode_feedback(Feedback.of(events)),
-            metadata={THROUGH: str(through), **{key: str(value) for key, value in counters.items()}},
+            metadata={names.THROUGH: str(through), **{key: str(value) for key, value in counters.items()}},
         )
 
     def _move_on(self, segment: BlobInfo) -> None:
         """Go on behind a segment, our own or one that a former life or a rival wrote first."""
-        self.checkpoint_offset = int(segment.metadata[THROUGH]) + 1
+        self.checkpoint_offset = int(segment.metadata[names.THROUGH]) + 1
         self._archived = _counters(segment)
         self._pending = [item for item in self._pending if item.offset >= self.checkpoint_offset]
         self._dead_bytes = 0

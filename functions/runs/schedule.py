@@ -4,7 +4,7 @@ from typing import Final
 
 from functions.runs.intake import Intake
 from models.contracts.runs import RunKind
-from models.names import feedback_prefix
+from models.names import THROUGH, feedback_prefix
 from models.ports import BlobStore, Clock
 from models.runs import Runs, run_id
 
@@ -40,5 +40,5 @@ def archived_through(blobs: BlobStore, hub: str) -> dict[str, int]:
     through: dict[str, int] = {}
     for info in blobs.list(feedback_prefix(hub)):
         partition = info.name.split("/")[-2]
-        through[partition] = max(through.get(partition, -1), int(info.metadata.get("through", -1)))
+        through[partition] = max(through.get(partition, -1), int(info.metadata.get(THROUGH, -1)))
     return through

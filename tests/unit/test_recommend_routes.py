@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from models.contracts.feedback import FeedbackEvent, ForgetEvent, RatingsEvent
 from models.errors import TryLater
+from models.names import escaped
 from models.ports import Put
 from models.recommend.profile import (
     CONTAINER,
@@ -20,7 +21,6 @@ from models.recommend.profile import (
     decode_profile,
     digest_of,
     encode_profile,
-    escaped,
     stored_factor,
     user_partition,
 )
