@@ -162,7 +162,12 @@ def _decode_item(item: bytes) -> Reading | FlushMarker:
 
 
 def _reject(event: int, item: int, body: bytes, detail: str) -> Rejected:
-    return Rejected(event, item, detail, body[:MAX_BODY_CHARS].decode("utf-8", "backslashreplace"))
+    return Rejected(event, item, detail, as_text(body))
+
+
+def as_text(body: bytes) -> str:
+    """The beginning of a body, whatever is in it, for a dead letter."""
+    return body[:MAX_BODY_CHARS].decode("utf-8", "backslashreplace")
 
 
 def _columns(rows: list[Reading | FlushMarker], event: Int64, item: Int64, rejected: list[Rejected]) -> Decoded:
