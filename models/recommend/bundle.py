@@ -12,7 +12,8 @@ The graphs take all weights as inputs, so they are the same for every version; `
 """
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -73,10 +74,7 @@ def encode_bundle(bundle: AlsBundle) -> dict[str, bytes]:
 
 def decode_bundle(manifest: Manifest, file: Callable[[str], bytes]) -> AlsBundle:
     """The bundle of a version whose files `file` gives by name. Raises ModelRefused with the reason."""
-    where = f"model {manifest.model} {manifest.version}"
-    if manifest.kind != KIND:
-        raise ModelRefused(f"{where}: expected kind {KIND!r}, got {manifest.kind!r}")
-    try:
+    with reading(manifest, KIND):
         Equations.of(manifest.parameters)
         bundle = AlsBundle(
             factors=decode_factors(file(FACTORS_FILE)),
@@ -86,9 +84,22 @@ def decode_bundle(manifest: Manifest, file: Callable[[str], bytes]) -> AlsBundle
             index=None if search_of(manifest.parameters) == EXACT else file(INDEX_FILE),
         )
         check_bundle(bundle)
+        return bundle
+
+
+@contextmanager
+def reading(manifest: Manifest, kind: str) -> Iterator[None]:
+    """Within the block, what is wrong with a version's files comes out as ModelRefused that names the version.
+
+    So does a version of another kind, before the block.
+    """
+    where = f"model {manifest.model} {manifest.version}"
+    if manifest.kind != kind:
+        raise ModelRefused(f"{where}: expected kind {kind!r}, got {manifest.kind!r}")
+    try:
+        yield
     except BadInput as error:
         raise ModelRefused(f"{where}: {error}") from error
-    return bundle
 
 
 def search_of(parameters: Mapping[str, int | float | str]) -> str:

@@ -15,7 +15,7 @@ from typing import Final
 
 from models.errors import BadInput, ModelRefused
 from models.manifest import Manifest
-from models.recommend.bundle import CATALOGUE_FILE
+from models.recommend.bundle import CATALOGUE_FILE, reading
 from models.recommend.catalogue import Catalogue, decode_catalogue, encode_catalogue
 from models.recommend.ratings import in_id_order
 from models.tables import read_parquet, text_column, write_parquet
@@ -46,16 +46,11 @@ def encode_fm(bundle: FmBundle) -> dict[str, bytes]:
 
 def decode_fm(manifest: Manifest, file: Callable[[str], bytes]) -> FmBundle:
     """The bundle of a version whose files `file` gives by name. Raises ModelRefused with the reason."""
-    where = f"model {manifest.model} {manifest.version}"
-    if manifest.kind != KIND:
-        raise ModelRefused(f"{where}: expected kind {KIND!r}, got {manifest.kind!r}")
-    try:
+    with reading(manifest, KIND):
         threshold_of(manifest)
         bundle = FmBundle(file(GRAPH_FILE), _decode_users(file(USERS_FILE)), decode_catalogue(file(CATALOGUE_FILE)))
         _check(bundle)
-    except BadInput as error:
-        raise ModelRefused(f"{where}: {error}") from error
-    return bundle
+        return bundle
 
 
 def threshold_of(manifest: Manifest) -> float:
