@@ -174,9 +174,9 @@ def _columns(rows: list[Reading | FlushMarker], event: Int64, item: Int64, rejec
     """Transpose; rows whose time lies outside the calendar are rejected here."""
     try:
         # The common case, without a branch per row: readings only.
-        sensor = [row.sensor for row in rows]  # type: ignore[union-attr]
-        value = [row.value for row in rows]  # type: ignore[union-attr]
-        times: list[Any] = [row.ts for row in rows]  # type: ignore[union-attr]
+        sensor = [row.sensor for row in rows]  # type: ignore[union-attr]  # of a marker: AttributeError below
+        value = [row.value for row in rows]  # type: ignore[union-attr]  # as above
+        times: list[Any] = [row.ts for row in rows]  # type: ignore[union-attr]  # as above
     except AttributeError:
         sensor = [row.sensor if isinstance(row, Reading) else "" for row in rows]
         value = [row.value if isinstance(row, Reading) else np.nan for row in rows]

@@ -24,7 +24,7 @@ def retrain_on_feedback(
     if any(not run.stage.is_end for run in recent):
         return None
     taken = next((run.feedback for run in recent if run.feedback), {})
-    archived = archived_through(blobs, hub)
+    archived = _archived_through(blobs, hub)
     new = sum(max(0, through - taken.get(partition, -1)) for partition, through in archived.items())
     if new < max(1, min_events):
         return None
@@ -35,7 +35,7 @@ def retrain_on_feedback(
     return id
 
 
-def archived_through(blobs: BlobStore, hub: str) -> dict[str, int]:
+def _archived_through(blobs: BlobStore, hub: str) -> dict[str, int]:
     """Last offset in the feedback archive of `hub`, by partition."""
     through: dict[str, int] = {}
     for info in blobs.list(feedback_prefix(hub)):

@@ -60,7 +60,7 @@ class AlsBundle:
 
 def encode_bundle(bundle: AlsBundle) -> dict[str, bytes]:
     """The files of a version. Raises ModelRefused if factors and catalogue do not fit each other."""
-    check_bundle(bundle)
+    _check_bundle(bundle)
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(bundle.factors), allow_pickle=False)
     files = {
@@ -77,13 +77,13 @@ def decode_bundle(manifest: Manifest, file: Callable[[str], bytes]) -> AlsBundle
     with reading(manifest, KIND):
         Equations.of(manifest.parameters)
         bundle = AlsBundle(
-            factors=decode_factors(file(FACTORS_FILE)),
+            factors=_decode_factors(file(FACTORS_FILE)),
             catalogue=decode_catalogue(file(CATALOGUE_FILE)),
             topk=file(TOPK_FILE),
             foldin=file(FOLDIN_FILE),
             index=None if search_of(manifest.parameters) == EXACT else file(INDEX_FILE),
         )
-        check_bundle(bundle)
+        _check_bundle(bundle)
         return bundle
 
 
@@ -107,7 +107,7 @@ def search_of(parameters: Mapping[str, int | float | str]) -> str:
     return str(parameters.get("search", EXACT))
 
 
-def decode_factors(data: bytes) -> Float32:
+def _decode_factors(data: bytes) -> Float32:
     """Factors of an `items.npy`: float32, (n, f). Raises ModelRefused."""
     try:
         stored = np.load(io.BytesIO(data), allow_pickle=False)
@@ -119,7 +119,7 @@ def decode_factors(data: bytes) -> Float32:
     return np.ascontiguousarray(stored)
 
 
-def check_bundle(bundle: AlsBundle) -> None:
+def _check_bundle(bundle: AlsBundle) -> None:
     """Raises ModelRefused if the version would answer nonsense."""
     n, items = len(bundle.factors), bundle.catalogue.items
     if not n or not bundle.factors.shape[1]:
