@@ -1,18 +1,16 @@
 """Alerts as documents of the state store: their ids, and finding them again."""
 
-import hashlib
 from typing import Final
-from urllib.parse import quote
 
 import msgspec
 
 from models.contracts import Alert, AlertStatus
+from models.names import escaped
 from models.ports import StateStore
 
 # One container for all that is folded from predictions: a transaction spans documents of one container only.
 CONTAINER: Final = "telemetry"
 _PREFIX: Final = "alert:"
-_LONGEST_NAME: Final = 200
 
 
 def alert_id(device: str, sensor: str, start_us: int) -> str:
@@ -45,15 +43,7 @@ def find_alerts(
 
 
 def _prefix(device: str, sensor: str | None) -> str:
-    return f"{_PREFIX}{_escaped(device)}:" + ("" if sensor is None else f"{_escaped(sensor)}:")
-
-
-def _escaped(name: str) -> str:
-    """`name` in letters, digits and `_.-~%`; a long one as `=` and its digest, which no other name escapes to."""
-    # A name that is asked for may hold lone surrogates (a command line that is no UTF-8); those of readings never do.
-    data = name.encode("utf-8", "surrogatepass")
-    escaped = quote(data, safe="")
-    return escaped if len(escaped) <= _LONGEST_NAME else f"={hashlib.sha256(data).hexdigest()}"
+    return f"{_PREFIX}{escaped(device)}:" + ("" if sensor is None else f"{escaped(sensor)}:")
 
 
 _decoder = msgspec.json.Decoder(Alert)

@@ -6,6 +6,8 @@ from typing import Final
 
 import azure.functions as func
 
+from models.errors import BadInput, ConfigurationError, NotFound, TryLater
+
 log = logging.getLogger(__name__)
 
 _JSON: Final = "application/json"
@@ -14,8 +16,6 @@ _JSON: Final = "application/json"
 def answer(query: Callable[[], object]) -> func.HttpResponse:
     """The result of `query` as JSON: 200, or 503 if it says that it is not `ok`; our errors as 4xx or 5xx."""
     import msgspec
-
-    from models.errors import BadInput, ConfigurationError, NotFound, TryLater
 
     try:
         body = query()

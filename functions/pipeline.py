@@ -5,19 +5,18 @@ Handlers, and all they need, are imported when a trigger first fires, as in `fun
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import azure.functions as func
 
 from functions.answers import answer
+from functions.triggers import STORAGE, put_off, taking
 from models.names import SHARD_QUEUE
 
 if TYPE_CHECKING:
     from functions.runs.services import RunServices
 
 log = logging.getLogger(__name__)
-
-STORAGE: Final = "DataStorage"
 
 
 def pipeline(services: Callable[[], "RunServices"], *, sweep_schedule: str, retrain_schedule: str) -> func.Blueprint:
@@ -48,13 +47,8 @@ def _add_uploads(blueprint: func.Blueprint, services: Callable[[], "RunServices"
     @blueprint.queue_trigger(arg_name="msg", queue_name=SHARD_QUEUE, connection=STORAGE)
     def recommend_shard(msg: func.QueueMessage) -> None:
         """At least once per shard, in any order; its result is created once."""
-        from models.errors import TryLater
-
-        try:
+        with taking(msg):
             services().batches.score(msg.get_body())
-        except TryLater as error:
-            log.warning("shard message %s (try %s) comes again: %s", msg.id, msg.dequeue_count, error)
-            raise
 
 
 def _add_timers(
@@ -64,15 +58,10 @@ def _add_timers(
     @blueprint.timer_trigger(arg_name="timer", schedule=sweep_schedule, run_on_startup=True, use_monitor=False)
     def sweep_runs(timer: func.TimerRequest) -> None:
         """On schedule on one instance, and at every start."""
-        from models.errors import TryLater
-
-        try:
+        with put_off("sweep of runs"):
             swept = services().sweeper.sweep()
-        except TryLater as error:
-            log.warning("sweep of runs put off to the next time: %s", error)
-            return
-        if swept.started or swept.asked or swept.failed:
-            log.info("%s", swept)
+            if swept.started or swept.asked or swept.failed:
+                log.info("%s", swept)
 
     @blueprint.timer_trigger(arg_name="timer", schedule=retrain_schedule, use_monitor=True)
     def retrain(timer: func.TimerRequest) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from functions.alerts import CONTAINER, find_alerts
+from functions.parameters import brief, number_of
 from functions.series import SHARD_PREFIX, Series, decode_shard
 from models.contracts import Alert, AlertStatus
 from models.errors import BadInput, PenstockError
@@ -14,7 +15,6 @@ from models.ports import StateStore
 _MOST: Final = 10_000
 _DEFAULT: Final = 100
 _LONGEST_NAME: Final = 256
-_SHOWN: Final = 40
 
 
 class AlertList(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ def list_alerts(parameters: Mapping[str, str], state: StateStore) -> AlertList:
     """Alerts by `device`, `sensor`, `status` and `limit`. Raises BadInput for a value that is none."""
     status = parameters.get("status")
     if status is not None and status not in set(AlertStatus):
-        raise BadInput(f"status: expected one of {', '.join(AlertStatus)}, got {_brief(status)}")
+        raise BadInput(f"status: expected one of {', '.join(AlertStatus)}, got {brief(status)}")
     return AlertList(
         find_alerts(
             state,
@@ -101,11 +101,7 @@ def _outcome(check: Callable[[], object]) -> str:
 
 
 def _limit(parameters: Mapping[str, str]) -> int:
-    text = parameters.get("limit", str(_DEFAULT))
-    # The length first: int() has a limit of its own on digits, and fails in its own way beyond it.
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MOST)) and 0 < int(text) <= _MOST):
-        raise BadInput(f"limit: expected a number between 1 and {_MOST}, got {_brief(text)}")
-    return int(text)
+    return number_of(parameters, "limit", default=_DEFAULT, most=_MOST)
 
 
 def _name(parameters: Mapping[str, str], key: str) -> str | None:
@@ -114,10 +110,6 @@ def _name(parameters: Mapping[str, str], key: str) -> str | None:
     if name is not None and not 0 < len(name) <= _LONGEST_NAME:
         raise BadInput(f"{key}: expected a name of 1 to {_LONGEST_NAME} characters, got {len(name)}")
     return name
-
-
-def _brief(text: str) -> str:
-    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}... ({len(text)} characters)"
 
 
 def _state(series: Series) -> SeriesState:

@@ -5,14 +5,14 @@ batch's own name, so the first delivery decides; later ones only help the fold a
 """
 
 import logging
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from functions.folding import Folder, StoredPredictions, StreamPartition
 from models.contracts import BatchMessage, PredictionStatus
 from models.errors import AlreadyExists, BadInput, ConfigurationError, NotFound, TryLater
-from models.inference import ModelBank
+from models.inference import LiveModel, ModelBank
 from models.names import batch_blob, prediction_blob
 from models.ports import BlobStore
 from models.tables import Predictions, Windows, decode_batch, encode_predictions
@@ -23,14 +23,6 @@ log = logging.getLogger(__name__)
 BATCH_ETAG: Final = "batch_etag"
 """Metadata of predictions: which version of the batch they score. There is a second one only after storage lost
 the first and the stream wrote it again, perhaps with other windows; the sweep looks for such a mismatch."""
-
-
-class LiveModel(Protocol):
-    """Gives the bank to score with."""
-
-    def current(self) -> ModelBank | None:
-        """The live bank, None while there is none. Raises TryLater while that is not known."""
-        ...
 
 
 def decode_message(body: bytes) -> tuple[BatchMessage, StreamPartition]:
@@ -46,7 +38,7 @@ def decode_message(body: bytes) -> tuple[BatchMessage, StreamPartition]:
     return message, partition
 
 
-def handle_batch(body: bytes, blobs: BlobStore, model: LiveModel, folder: Folder) -> None:
+def handle_batch(body: bytes, blobs: BlobStore, model: LiveModel[ModelBank], folder: Folder) -> None:
     """Score the batch that the message `body` names and fold what can be folded.
 
     Harmless to repeat at any point: predictions are create-only, the fold applies a batch once. A batch below the

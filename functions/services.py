@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from functions.folding import Folder
-from functions.scoring import LiveModel
 from functions.sweeping import Sweeper
+from models.inference import LiveModel, ModelBank
 from models.ports import BlobStore, Clock, EventSender, StateStore, TaskQueue
 
 
@@ -16,7 +16,7 @@ class Services:
     state: StateStore
     train_queue: TaskQueue
     clock: Clock
-    model: LiveModel
+    model: LiveModel[ModelBank]
     folder: Folder
     sweeper: Sweeper
     train_min_windows: int

@@ -6,19 +6,18 @@ its own message, while indexing always finds every function.
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import azure.functions as func
 
 from functions.answers import answer
+from functions.triggers import STORAGE, put_off, taking
 from models.names import SCORE_QUEUE
 
 if TYPE_CHECKING:
     from functions.services import Services
 
 log = logging.getLogger(__name__)
-
-STORAGE: Final = "DataStorage"
 
 
 def telemetry(services: Callable[[], "Services"], *, sweep_schedule: str, learn_schedule: str) -> func.Blueprint:
@@ -35,17 +34,10 @@ def _add_scoring(blueprint: func.Blueprint, services: Callable[[], "Services"]) 
     def score_batch(msg: func.QueueMessage) -> None:
         """At least once per batch, in any order; see `handle_batch` for why that is harmless."""
         from functions.scoring import handle_batch
-        from models.errors import BadInput, TryLater
 
         here = services()
-        try:
+        with taking(msg):
             handle_batch(msg.get_body(), here.blobs, here.model, here.folder)
-        except BadInput as error:
-            log.error("message %s can never be scored, it is bound for the poison queue: %s", msg.id, error)
-            raise
-        except TryLater as error:
-            log.warning("message %s (try %s) comes again: %s", msg.id, msg.dequeue_count, error)
-            raise
 
 
 def _add_timers(
@@ -56,27 +48,19 @@ def _add_timers(
     @blueprint.timer_trigger(arg_name="timer", schedule=sweep_schedule, run_on_startup=True, use_monitor=False)
     def sweep_telemetry(timer: func.TimerRequest) -> None:
         """On schedule on one instance, and at every start."""
-        from models.errors import TryLater
-
-        try:
+        with put_off("sweep"):
             swept = services().sweeper.sweep()
-        except TryLater as error:
-            log.warning("sweep put off to the next time: %s", error)
-            return
-        if swept.requeued or swept.folded or swept.failed:
-            log.info("%s", swept)
+            if swept.requeued or swept.folded or swept.failed:
+                log.info("%s", swept)
 
     @blueprint.timer_trigger(arg_name="timer", schedule=learn_schedule, use_monitor=False)
     def request_models(timer: func.TimerRequest) -> None:
         """On schedule; it asks the trainer once for what many calls find."""
         from functions.learning import request_training
-        from models.errors import TryLater
 
         here = services()
-        try:
+        with put_off("asking for models"):
             request_training(here.state, here.train_queue, here.clock, min_windows=here.train_min_windows)
-        except TryLater as error:
-            log.warning("models are asked for the next time: %s", error)
 
 
 def _add_http(blueprint: func.Blueprint, services: Callable[[], "Services"]) -> None:

@@ -1,4 +1,7 @@
-"""Names of blobs and queues. Numbers are zero-padded so that name order is number order."""
+"""Names of blobs, queues and documents. Numbers are zero-padded so that name order is number order."""
+
+import hashlib
+from urllib.parse import quote
 
 from models.windowspec import WindowSpec
 
@@ -6,6 +9,13 @@ SCORE_QUEUE = "score-batches"
 TRAIN_QUEUE = "train-requests"
 RECOMMEND_QUEUE = "recommend-requests"
 SHARD_QUEUE = "recommend-shards"
+
+SHARDS = "recommend-work/"
+"""Where the shards of lists of users lie, run by run, until the run ends."""
+
+THROUGH = "through"
+"""Metadata of a segment of an archive: the last offset that it covers."""
+_LONGEST_ESCAPED = 200
 
 
 def batch_prefix(hub: str, spec: WindowSpec, partition: int) -> str:
@@ -40,7 +50,7 @@ def raw_prefix(hub: str, partition: int | None = None) -> str:
 
 
 def raw_blob(hub: str, partition: int, first_offset: int) -> str:
-    """Raw readings from `first_offset` on; blob metadata `through` holds the last offset covered."""
+    """Raw readings from `first_offset` on; blob metadata THROUGH holds the last offset covered."""
     return f"{raw_prefix(hub, partition)}{first_offset:020d}.parquet"
 
 
@@ -70,18 +80,23 @@ def feedback_prefix(hub: str, partition: int | None = None) -> str:
 
 
 def feedback_blob(hub: str, partition: int, first_offset: int) -> str:
-    """Events of the hub of ratings from `first_offset` on; blob metadata `through` holds the last offset covered."""
+    """Events of the hub of ratings from `first_offset` on; blob metadata THROUGH holds the last offset covered."""
     return f"{feedback_prefix(hub, partition)}{first_offset:020d}.parquet"
+
+
+def shards_prefix(run: str) -> str:
+    """Where the shards of a run lie, and their recommendations."""
+    return f"{SHARDS}{run}/"
 
 
 def shard_blob(run: str, shard: int) -> str:
     """Users of one shard of a run; kept until the run ends."""
-    return f"recommend-work/{run}/in/{shard:06d}.json"
+    return f"{shards_prefix(run)}in/{shard:06d}.json"
 
 
 def shard_result_prefix(run: str) -> str:
     """Where the recommendations of a run's shards lie until they are joined."""
-    return f"recommend-work/{run}/out/"
+    return f"{shards_prefix(run)}out/"
 
 
 def shard_result_blob(run: str, shard: int) -> str:
@@ -102,3 +117,14 @@ def recommendations_error_blob(upload: str, run: str) -> str:
 def fold_partition(hub: str, spec: WindowSpec, partition: int) -> str:
     """Partition key in the state store of everything folded from one stream partition."""
     return f"{hub}/{spec.name}/{partition}"
+
+
+def escaped(name: str) -> str:
+    """`name` in letters, digits and `_.-~%`; a long one as `=` and its digest, which no other name escapes to.
+
+    It holds no character that Cosmos DB forbids in an id and stays below its 1,023 bytes.
+    """
+    # A name that is asked for may hold lone surrogates (a command line that is no UTF-8); those of events never do.
+    data = name.encode("utf-8", "surrogatepass")
+    text = quote(data, safe="")
+    return text if len(text) <= _LONGEST_ESCAPED else f"={hashlib.sha256(data).hexdigest()}"

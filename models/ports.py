@@ -147,6 +147,14 @@ class Remove:
 MAX_TRANSACTION_WRITES = 100
 
 
+def check_writes(writes: Sequence[Put | Remove]) -> None:
+    """What every store asks of a transaction. Raises ValueError: such a call is a bug."""
+    if len(writes) > MAX_TRANSACTION_WRITES:
+        raise ValueError(f"at most {MAX_TRANSACTION_WRITES} writes in one transaction, got {len(writes)}")
+    if len({write.id for write in writes}) < len(writes):
+        raise ValueError("a transaction writes a document once")
+
+
 class StateStore(Protocol):
     """JSON documents by (container, partition, id), with transactions inside one partition."""
 

@@ -9,7 +9,7 @@ import msgspec
 
 from models.contracts.runs import Run, RunKind, RunStage, Stage
 from models.errors import NotFound, Superseded
-from models.ports import Clock, Put, StateStore
+from models.ports import Clock, Document, Put, StateStore
 
 CONTAINER: Final = "runs"
 _PARTITION: Final = "runs"
@@ -43,10 +43,7 @@ class Runs:
 
     def get(self, id: str) -> Run:
         """The run. Raises NotFound."""
-        document = self._state.get(CONTAINER, _PARTITION, _document_id(id))
-        if document is None:
-            raise NotFound(f"there is no run {id!r} (penstock runs list)")
-        return _decoder.decode(document.body)
+        return _decoder.decode(self._document(id).body)
 
     def latest(self, limit: int | None = None) -> list[Run]:
         """Runs, the latest first."""
@@ -64,9 +61,7 @@ class Runs:
         A run that has ended stays as it is. Raises NotFound.
         """
         while True:
-            document = self._state.get(CONTAINER, _PARTITION, _document_id(id))
-            if document is None:
-                raise NotFound(f"there is no run {id!r} (penstock runs list)")
+            document = self._document(id)
             run = _decoder.decode(document.body)
             if run.stage.is_end:
                 return run
@@ -79,6 +74,12 @@ class Runs:
             except Superseded:
                 continue
             return changed
+
+    def _document(self, id: str) -> Document:
+        document = self._state.get(CONTAINER, _PARTITION, _document_id(id))
+        if document is None:
+            raise NotFound(f"there is no run {id!r} (penstock runs list)")
+        return document
 
 
 def _document_id(id: str) -> str:

@@ -326,7 +326,7 @@ def write_parquet(columns: dict[str, Any], metadata: dict[str, str], **encoding:
 
 
 def read_parquet(data: bytes) -> "pa.Table":
-    """The table of `write_parquet`, or any other. Raises BadInput if `data` is no Parquet file."""
+    """The table of `write_parquet`, or any other. Raises BadInput if `data` is no Parquet file that can be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -335,5 +335,5 @@ def read_parquet(data: bytes) -> "pa.Table":
         # aborts the process ("terminate called without an active exception").
         with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
             return file.read(use_threads=False)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:  # OSError: of damaged bytes, too
         raise BadInput(f"expected a Parquet file, got {len(data)} other bytes ({error})") from error

@@ -5,6 +5,7 @@ written last and create-only, and its metadata says how far the range goes: once
 and nobody writes it again. A worker that repeats another life's range finds that blob and skips what it covers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -20,8 +21,8 @@ from stream.series import Series
 
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
-THROUGH = "through"
-_MAX_DEAD_BYTES = 16_000_000
+MAX_DEAD_BYTES = 16_000_000
+"""Of dead letters in memory."""
 # What a letter takes beside its texts.
 _LETTER_BYTES = 500
 
@@ -54,6 +55,12 @@ class _Columns:
         return encode_coded_readings(device, sensor, ts_us, value, offset[start:]) if len(ts_us) else None
 
 
+def store_letters(blobs: BlobStore, name: str, letters: Sequence[DeadLetter]) -> None:
+    """Write the dead letters of a segment as JSON lines; nothing if there are none."""
+    if letters:
+        blobs.replace(name, b"".join(msgspec.json.encode(letter) + b"\n" for letter in letters))
+
+
 class Archive:
     """Items of a partition from `first` on that are not yet in a segment."""
 
@@ -81,7 +88,7 @@ class Archive:
 
     def full(self, max_rows: int) -> bool:
         """Whether it holds more than memory should."""
-        return self.raw.rows >= max_rows or self._dead_bytes >= _MAX_DEAD_BYTES
+        return self.raw.rows >= max_rows or self._dead_bytes >= MAX_DEAD_BYTES
 
     def flush(self, through: int) -> None:
         """Write all items at offsets up to `through`. Repeating it after an error is harmless."""
@@ -92,7 +99,7 @@ class Archive:
             if finished is None:
                 finished = self._write_segment(name, through)
             self.segments.append(name)
-            self.first = int(finished.metadata[THROUGH]) + 1
+            self.first = int(finished.metadata[names.THROUGH]) + 1
         self._clear()
 
     def _write_segment(self, name: str, through: int) -> BlobInfo:
@@ -110,12 +117,10 @@ class Archive:
         # same, and those of a range that no raw blob names count for nothing.
         if late is not None:
             self._blobs.replace(names.late_blob(hub, partition, first, through), late)
-        if dead:
-            lines = b"".join(msgspec.json.encode(letter) + b"\n" for letter in dead)
-            self._blobs.replace(names.dead_letter_blob(hub, partition, first, through), lines)
+        store_letters(self._blobs, names.dead_letter_blob(hub, partition, first, through), dead)
         raw = self.raw.encoded_from(first, self._series) or _no_readings()
         try:
-            return self._blobs.create(name, raw, metadata={THROUGH: str(through)})
+            return self._blobs.create(name, raw, metadata={names.THROUGH: str(through)})
         except AlreadyExists:
             finished = self._blobs.head(name)
             if finished is None:

@@ -162,16 +162,21 @@ def _decode_item(item: bytes) -> Reading | FlushMarker:
 
 
 def _reject(event: int, item: int, body: bytes, detail: str) -> Rejected:
-    return Rejected(event, item, detail, body[:MAX_BODY_CHARS].decode("utf-8", "backslashreplace"))
+    return Rejected(event, item, detail, as_text(body))
+
+
+def as_text(body: bytes) -> str:
+    """The beginning of a body, whatever is in it, for a dead letter."""
+    return body[:MAX_BODY_CHARS].decode("utf-8", "backslashreplace")
 
 
 def _columns(rows: list[Reading | FlushMarker], event: Int64, item: Int64, rejected: list[Rejected]) -> Decoded:
     """Transpose; rows whose time lies outside the calendar are rejected here."""
     try:
         # The common case, without a branch per row: readings only.
-        sensor = [row.sensor for row in rows]  # type: ignore[union-attr]
-        value = [row.value for row in rows]  # type: ignore[union-attr]
-        times: list[Any] = [row.ts for row in rows]  # type: ignore[union-attr]
+        sensor = [row.sensor for row in rows]  # type: ignore[union-attr]  # of a marker: AttributeError below
+        value = [row.value for row in rows]  # type: ignore[union-attr]  # as above
+        times: list[Any] = [row.ts for row in rows]  # type: ignore[union-attr]  # as above
     except AttributeError:
         sensor = [row.sensor if isinstance(row, Reading) else "" for row in rows]
         value = [row.value if isinstance(row, Reading) else np.nan for row in rows]

@@ -21,15 +21,14 @@ from models.errors import AlreadyExists, BadInput
 from models.ports import BlobInfo, BlobStore, StateStore
 from models.recommend.feedback import Feedback, encode_feedback
 from models.recommend.history import apply_events
-from stream.archive import THROUGH
-from stream.decode import MAX_BODY_CHARS, Body, Chunk, Unreadable
-from stream.partition import REST_S, SETTLED_S, StorageRewound
+from stream.archive import MAX_DEAD_BYTES, store_letters
+from stream.decode import Body, Chunk, Unreadable, as_text
+from stream.steps import REST_S, SETTLED_S, require
 
 log = logging.getLogger(__name__)
 
 _decoder = msgspec.json.Decoder(RatingsEvent)
 _MAX_PENDING = 50_000
-_MAX_DEAD_BYTES = 16_000_000
 
 
 class Counters(msgspec.Struct, frozen=True):
@@ -79,8 +78,8 @@ class RatingsPartition:
             first = _first_offset(info)
             if last is not None and first > through + 1:
                 ahead.append(first)
-            elif int(info.metadata[THROUGH]) > through:
-                last, through = info, int(info.metadata[THROUGH])
+            elif int(info.metadata[names.THROUGH]) > through:
+                last, through = info, int(info.metadata[names.THROUGH])
         if ahead:
             log.warning("%s/%s: the archive lacks offsets from %s on", self._hub, self._number, through + 1)
         self._start_at(through + 1, _counters(last) if last else Counters(), ahead)
@@ -118,7 +117,7 @@ class RatingsPartition:
         try:
             event = decode(body)
         except BadInput as error:
-            text = body[:MAX_BODY_CHARS].decode("utf-8", "backslashreplace") if isinstance(body, bytes) else ""
+            text = as_text(body) if isinstance(body, bytes) else ""
             self._dead_bytes += len(text)
             letter = DeadLetter(
                 hub=self._hub,
@@ -159,7 +158,7 @@ class RatingsPartition:
 
     def archive_due(self) -> bool:
         """Whether so much waits that it should not wait for the checkpoint."""
-        return len(self._pending) >= _MAX_PENDING or self._dead_bytes >= _MAX_DEAD_BYTES
+        return len(self._pending) >= _MAX_PENDING or self._dead_bytes >= MAX_DEAD_BYTES
 
     def checkpoint_due(self, *, resting: bool = False) -> bool:
         """Whether what was read has waited long enough for the archive; `resting`: nothing has come for a while."""
@@ -167,7 +166,7 @@ class RatingsPartition:
         return bool(self._pending) and time.monotonic() - self._pending_since >= wait_s
 
     def checkpoint(self) -> None:
-        """The same as `archive`: the archive is the checkpoint."""
+        """The same as `archive`: the archive is the checkpoint. Nothing is left to do right after it."""
         self.archive()
 
     def archive(self) -> None:
@@ -176,7 +175,8 @@ class RatingsPartition:
         Raises StorageRewound if a segment has vanished that was written a short while ago: then `restore`.
         """
         self.hand_over()
-        self.verify()
+        if self.checkpoint_offset < self.next_offset:
+            self.verify()
         while self.checkpoint_offset < self.next_offset:
             name = names.feedback_blob(self._hub, self._number, self.checkpoint_offset)
             finished = self._blobs.head(name)
@@ -195,9 +195,7 @@ class RatingsPartition:
     def verify(self) -> None:
         """Raises StorageRewound if a segment is gone that was written a short while ago."""
         if self.unsettled:
-            for _, name in self._written:
-                if self._blobs.head(name) is None:
-                    raise StorageRewound(f"{name} was written and is gone")
+            require(self._blobs, (name for _, name in self._written))
 
     def _write(self, name: str) -> BlobInfo:
         """Write what follows the archive as one segment, up to the next one where one in between is missing."""
@@ -205,24 +203,23 @@ class RatingsPartition:
         through = min([self.next_offset, *(each for each in self._ahead if each > first)]) - 1
         items = list(itertools.takewhile(lambda item: item.offset <= through, self._pending))
         letters = [item.content for item in items if isinstance(item.content, DeadLetter)]
-        if letters:
-            # Under a name with the whole range: a range that no segment names counts for nothing.
-            lines = b"".join(msgspec.json.encode(letter) + b"\n" for letter in letters)
-            self._blobs.replace(names.dead_letter_blob(self._hub, self._number, first, through), lines)
+        # Under a name with the whole range: a range that no segment names counts for nothing.
+        store_letters(self._blobs, names.dead_letter_blob(self._hub, self._number, first, through), letters)
         events = [(item.offset, item.content) for item in items if not isinstance(item.content, DeadLetter)]
         counters = msgspec.to_builtins(self._archived.with_items(items))
         return self._blobs.create(
             name,
             encode_feedback(Feedback.of(events)),
-            metadata={THROUGH: str(through), **{key: str(value) for key, value in counters.items()}},
+            metadata={names.THROUGH: str(through), **{key: str(value) for key, value in counters.items()}},
         )
 
     def _move_on(self, segment: BlobInfo) -> None:
         """Go on behind a segment, our own or one that a former life or a rival wrote first."""
-        self.checkpoint_offset = int(segment.metadata[THROUGH]) + 1
+        self.checkpoint_offset = int(segment.metadata[names.THROUGH]) + 1
         self._archived = _counters(segment)
         self._pending = [item for item in self._pending if item.offset >= self.checkpoint_offset]
-        self._dead_bytes = 0
+        letters = (item.content for item in self._pending if isinstance(item.content, DeadLetter))
+        self._dead_bytes = sum(len(letter.body) for letter in letters)
         self._pending_since = time.monotonic()
         self._written.append((time.monotonic(), segment.name))
 

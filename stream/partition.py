@@ -5,7 +5,6 @@ be lost at any moment: `restore` rebuilds it from the checkpoint, the batches wr
 """
 
 import time
-from collections.abc import Iterable
 
 import msgspec
 import numpy as np
@@ -13,7 +12,7 @@ import numpy.typing as npt
 
 from models import names
 from models.contracts import BatchMessage, ClosedBy, DeadLetter, Reason
-from models.errors import AlreadyExists, NotFound, PenstockError, Superseded
+from models.errors import AlreadyExists, NotFound, Superseded
 from models.ports import BlobStore, Clock, TaskQueue
 from models.tables import WindowBatch, Windows, decode_batch, encode_batch
 from stream.archive import Archive
@@ -21,6 +20,7 @@ from stream.checkpoint import Checkpoint, Counters, decode_checkpoint, encode_ch
 from stream.config import StreamConfig
 from stream.decode import MAX_BODY_CHARS, Chunk, Decoded, decode
 from stream.series import UNKNOWN, Series
+from stream.steps import REST_S, SETTLED_S, require
 from stream.windows import ClosedWindows, OpenWindows, Rows
 
 Key = tuple[str, str, int]
@@ -30,14 +30,6 @@ Key = tuple[str, str, int]
 _COLLECT_SHARE = 10
 # A checkpoint may take up to this share of the worker's time (the contract says 5 %).
 _CHECKPOINT_SHARE = 25
-
-REST_S = 1.0
-# Azurite saves its tables every five seconds.
-SETTLED_S = 30.0
-
-
-class StorageRewound(PenstockError):
-    """Something this worker had written is gone: the store lost its latest writes. Restore from the checkpoint."""
 
 
 class Partition:
@@ -315,8 +307,8 @@ class Partition:
         if self.next_offset <= self._adopted_through:
             return
         self.archive()
-        self._require_batches(range(self._checkpoint_seq, self._next_seq))
-        self._require(self._archive.segments)
+        require(self._blobs, map(self._batch_name, range(self._checkpoint_seq, self._next_seq)))
+        require(self._blobs, self._archive.segments)
         started = time.monotonic()
         data = encode_checkpoint(
             Checkpoint(
@@ -348,7 +340,7 @@ class Partition:
             pass  # All of it stands there.
         elif self._archive.segments:
             # Written after the checkpoint: where it stands, so does the checkpoint.
-            self._require(self._archive.segments[-1:])
+            require(self._blobs, self._archive.segments[-1:])
         else:
             self._require_own_checkpoint()
         self._archive.flush(self.next_offset - 1)
@@ -439,17 +431,9 @@ class Partition:
         Only what is young is looked for: older batches may have been removed on purpose.
         """
         if self._next_seq > self._checkpoint_seq:
-            self._require([self._batch_name(self._next_seq - 1)])
+            require(self._blobs, [self._batch_name(self._next_seq - 1)])
         else:
             self._require_own_checkpoint()
-
-    def _require_batches(self, seqs: range) -> None:
-        self._require(map(self._batch_name, seqs))
-
-    def _require(self, written: Iterable[str]) -> None:
-        for name in written:
-            if self._blobs.head(name) is None:
-                raise StorageRewound(f"{name} was written and is gone")
 
     def _require_own_checkpoint(self) -> None:
         """Raises Superseded unless the stored checkpoint is the one this worker read or wrote last."""

@@ -1,9 +1,28 @@
 """A partition as its worker drives it. What is between two checkpoints may be lost at any moment."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from models.errors import PenstockError
+from models.ports import BlobStore
 from stream.decode import Chunk
+
+REST_S = 1.0
+"""While nothing comes, what is done is stored for good after so long."""
+# Azurite saves its tables every five seconds.
+SETTLED_S = 30.0
+"""After so long no store forgets a write."""
+
+
+class StorageRewound(PenstockError):
+    """Something this worker had written is gone: the store lost its latest writes. Restore from the checkpoint."""
+
+
+def require(blobs: BlobStore, written: Iterable[str]) -> None:
+    """Raises StorageRewound if one of the blobs that were `written` is gone."""
+    for name in written:
+        if blobs.head(name) is None:
+            raise StorageRewound(f"{name} was written and is gone")
 
 
 class Steps(Protocol):

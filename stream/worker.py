@@ -15,8 +15,7 @@ from faust.types import TP
 
 from models.errors import BadInput, ConfigurationError, Conflict, TryLater
 from stream.decode import Chunk
-from stream.partition import StorageRewound
-from stream.steps import Steps
+from stream.steps import Steps, StorageRewound
 
 log = logging.getLogger(__name__)
 

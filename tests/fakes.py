@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from models.errors import AlreadyExists, BadInput, NotFound, Superseded
-from models.ports import MAX_TRANSACTION_WRITES, Blob, BlobInfo, Document, Put, QueueItem, Remove
+from models.ports import Blob, BlobInfo, Document, Put, QueueItem, Remove, check_writes
 
 
 @dataclass
@@ -167,10 +167,7 @@ class FakeState:
             return found[:limit]
 
     def transact(self, container: str, partition: str, writes: Sequence[Put | Remove]) -> None:
-        if len(writes) > MAX_TRANSACTION_WRITES:
-            raise ValueError(f"at most {MAX_TRANSACTION_WRITES} writes in one transaction, got {len(writes)}")
-        if len({write.id for write in writes}) < len(writes):
-            raise ValueError("a transaction writes a document once")
+        check_writes(writes)
         with self._lock:
             for write in writes:
                 present = self.documents.get((container, partition, write.id))

@@ -8,9 +8,10 @@ from typing import Final
 
 import msgspec
 
+from functions.parameters import checked_id
 from functions.recommend.lists import read_profile
 from functions.recommend.services import RecommendServices
-from functions.recommend.wishes import checked_id, decode_body
+from functions.recommend.wishes import decode_body
 from models.contracts.feedback import FeedbackEvent, ForgetEvent
 from models.contracts.recommendations import Forgotten, RatingAccepted, RatingRequest
 from models.errors import BadInput
@@ -23,13 +24,12 @@ _MAX_AHEAD_S: Final = 300.0
 def rate(body: bytes, here: RecommendServices) -> RatingAccepted:
     """Take a RatingRequest; the user's next answer reflects it. Raises BadInput, or TryLater: then send it again."""
     request = decode_body(body, RatingRequest)
-    user, item = checked_id(request.user, "user"), checked_id(request.item, "item")
+    user, item, key = request.user, request.item, request.key
     now_us = int(here.clock.now() * 1e6)
     time_us = now_us if request.time_us is None else request.time_us
     if time_us > now_us + _MAX_AHEAD_S * 1e6:
         raise BadInput(f"time_us: expected a time that is not in the future, got {time_us} (now it is {now_us})")
     time_us = min(time_us, now_us)
-    key = checked_id(request.key, "key")
     before = read_profile(here.state, user)
     if _is_known(before, item, key, request.rating):
         return _answer(request, before.ratings[item].time_us if item in before.ratings else time_us, changed=False)

@@ -2,15 +2,12 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-
-from functions.recommend.lists import described
+from functions.parameters import checked_id
+from functions.recommend.lists import described, masked
 from functions.recommend.services import RecommendServices
-from functions.recommend.wishes import Wish, checked_id
+from functions.recommend.wishes import Wish
 from models.contracts.recommendations import Basis, ItemList
 from models.errors import BadInput, NotFound
-from models.inference.recommender import Recommender
-from models.recommend.ratings import Int64
 
 
 def similar(item: str | None, query: Mapping[str, str], here: RecommendServices) -> ItemList:
@@ -25,7 +22,7 @@ def similar(item: str | None, query: Mapping[str, str], here: RecommendServices)
     place = model.place(item)
     if place is None:
         raise NotFound(f"model {model.model} {model.version} knows no item {item!r}")
-    best = model.similar(place, _masked(model, wish), wish.k)
+    best = model.similar(place, masked(model, wish), wish.k)
     here.counter.count(share, Basis.SIMILAR)
     return ItemList(
         items=described(model, best),
@@ -41,7 +38,7 @@ def popular(query: Mapping[str, str], here: RecommendServices) -> ItemList:
     wish = _first_page(query)
     share = here.variants.choose("", wish.variant)
     model = here.variants.recommender(share)
-    best = model.popular(_masked(model, wish), wish.k)
+    best = model.popular(masked(model, wish), wish.k)
     here.counter.count(share, Basis.POPULAR)
     return ItemList(
         items=described(model, best), model_version=model.version, variant=share.variant, reason=Basis.POPULAR
@@ -53,8 +50,3 @@ def _first_page(query: Mapping[str, str]) -> Wish:
     if wish.page != 1 or wish.explain:
         raise BadInput("page and explain belong to recommendations for a user")
     return wish
-
-
-def _masked(model: Recommender, wish: Wish) -> Int64:
-    excluded = model.places(wish.exclude)
-    return excluded if wish.genre is None else np.concatenate([excluded, model.outside(wish.genre)])

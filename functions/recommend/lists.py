@@ -9,9 +9,10 @@ from typing import Final
 
 import numpy as np
 
+from functions.parameters import checked_id
 from functions.recommend.services import RecommendServices
 from functions.recommend.variants import Share
-from functions.recommend.wishes import Wish, checked_id, decode_body
+from functions.recommend.wishes import Wish, decode_body
 from models.contracts.recommendations import (
     MAX_DEPTH,
     AnonymousRequest,
@@ -35,6 +36,7 @@ from models.recommend.profile import (
 from models.recommend.ratings import Float32, Int64
 
 _REASONS_SHOWN: Final = 3
+_NONE: Final = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +95,13 @@ def _taste(model: Recommender, ratings: Mapping[str, float], profile: Profile | 
 
 
 def _list(model: Recommender, share: Share, taste: _Taste, wish: Wish, here: RecommendServices) -> Recommendations:
-    masks = [taste.places]
-    if wish.exclude:
-        masks.append(model.places(wish.exclude))
-    if wish.genre is not None:
-        masks.append(model.outside(wish.genre))
-    masked = np.concatenate(masks) if len(masks) > 1 else taste.places
+    left_out = masked(model, wish, taste.places)
     # One more than asked for says whether there is another page.
     through = wish.k * wish.page
     if taste.vector is None:
-        best = model.popular(masked, through + 1)
+        best = model.popular(left_out, through + 1)
     else:
-        best = model.top(taste.vector, masked, through + 1)
+        best = model.top(taste.vector, left_out, through + 1)
     shown = TopK(best.places[through - wish.k : through], best.scores[through - wish.k : through])
     here.counter.count(share, taste.basis)
     return Recommendations(
@@ -115,6 +112,14 @@ def _list(model: Recommender, share: Share, taste: _Taste, wish: Wish, here: Rec
         page=wish.page,
         next_page=wish.page + 1 if len(best.places) > through and through + wish.k <= MAX_DEPTH else None,
     )
+
+
+def masked(model: Recommender, wish: Wish, rated: Int64 = _NONE) -> Int64:
+    """Places of the items that must not be in an answer: rated ones, excluded ones, and those of other genres."""
+    masks = [rated, model.places(wish.exclude)]
+    if wish.genre is not None:
+        masks.append(model.outside(wish.genre))
+    return np.concatenate(masks)
 
 
 def described(model: Recommender, best: TopK, because: list[list[Because]] | None = None) -> list[RecommendedItem]:

@@ -4,7 +4,7 @@ import numpy as np
 
 from functions.recommend.lists import read_profile
 from functions.recommend.services import RecommendServices
-from functions.recommend.wishes import checked_id, decode_body
+from functions.recommend.wishes import decode_body
 from models.contracts.recommendations import Basis, Prediction, PredictionRequest, Predictions
 from models.errors import BadInput, TryLater
 from models.inference.fm import UNKNOWN, Machine
@@ -26,12 +26,12 @@ def predict(body: bytes, here: RecommendServices) -> Predictions:
         raise TryLater("no factorization machine is live: train one (penstock train fm --promote)", retry_after_s=5.0)
     threshold = machine.threshold if request.threshold is None else request.threshold
     if request.pairs is not None:
-        users = [checked_id(pair.user, "user") for pair in request.pairs]
-        items = [checked_id(pair.item, "item") for pair in request.pairs]
+        users, items = [pair.user for pair in request.pairs], [pair.item for pair in request.pairs]
         predictions = _pairs(machine, users, items, threshold)
     else:
-        user = checked_id(request.user, "user")
-        predictions = _unseen(machine, user, set(read_profile(here.state, user).ratings), request.k, threshold)
+        assert request.user is not None
+        seen = set(read_profile(here.state, request.user).ratings)
+        predictions = _unseen(machine, request.user, seen, request.k, threshold)
     return Predictions(
         predictions=predictions,
         threshold=threshold,

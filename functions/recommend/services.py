@@ -1,19 +1,11 @@
 """What the recommendation routes need, made once per process by the composition root."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from functions.recommend.variants import VariantCounter, Variants
 from models.inference.fm import Machine
+from models.inference.live import LiveModel
 from models.ports import Clock, EventSender, StateStore
-
-
-class LiveMachine(Protocol):
-    """Gives the factorization machine that is live now."""
-
-    def current(self) -> Machine | None:
-        """None while there is none; raises TryLater while that is not known."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,4 +17,4 @@ class RecommendServices:
     clock: Clock
     variants: Variants
     counter: VariantCounter
-    machine: LiveMachine
+    machine: LiveModel[Machine]

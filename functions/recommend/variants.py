@@ -6,12 +6,13 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from models.contracts.recommendations import Basis, VariantCount, VariantCounts
 from models.errors import BadInput, ConfigurationError, PenstockError, Superseded, TryLater
+from models.inference.live import LiveModel
 from models.inference.recommender import Recommender
 from models.ports import Clock, Put, StateStore
 from models.recommend.profile import CONTAINER
@@ -22,14 +23,6 @@ _PARTITION: Final = "variants"
 _COUNTS: Final = "counts"
 _INTERVAL_S: Final = 5.0
 _MAX_WEIGHT: Final = 1_000_000
-
-
-class LiveRecommender(Protocol):
-    """Gives the version that is live now."""
-
-    def current(self) -> Recommender | None:
-        """None while there is none; raises TryLater while that is not known."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +52,7 @@ def parse_shares(text: str, model: str) -> list[Share]:
 class Variants:
     """The shares with the models that serve them, in the order of the setting. Safe to share between threads."""
 
-    def __init__(self, shares: Sequence[Share], models: Mapping[str, LiveRecommender]) -> None:
+    def __init__(self, shares: Sequence[Share], models: Mapping[str, LiveModel[Recommender]]) -> None:
         self.shares = tuple(shares)
         self._models = dict(models)
         self._total = sum(share.weight for share in shares)

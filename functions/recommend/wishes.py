@@ -1,20 +1,17 @@
 """What a caller asks of a list, from query parameters or a body; anything else is refused with what was expected."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import msgspec
 
+from functions.parameters import brief, checked_id, number_of
 from models.contracts.recommendations import MAX_DEPTH, MAX_K, AnonymousRequest
 from models.errors import BadInput
 
 MAX_BODY_BYTES: Final = 1_048_576
 _DEFAULT_K: Final = 10
-_LONGEST: Final = 256
-_SHOWN: Final = 60
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _YES_NO: Final = {"true": True, "1": True, "false": False, "0": False}
 Body = TypeVar("Body")
 
@@ -34,8 +31,8 @@ class Wish:
     def of_query(cls, query: Mapping[str, str]) -> "Wish":
         """Parameters k, page, exclude (ids with commas between, or a JSON array), genre, explain, variant."""
         wish = cls(
-            k=_number(query, "k", _DEFAULT_K, MAX_K),
-            page=_number(query, "page", 1, MAX_DEPTH),
+            k=number_of(query, "k", default=_DEFAULT_K, most=MAX_K),
+            page=number_of(query, "page", default=1, most=MAX_DEPTH),
             exclude=_ids(query.get("exclude", "")),
             genre=query.get("genre"),
             explain=_flag(query, "explain"),
@@ -56,18 +53,6 @@ class Wish:
         return self
 
 
-def checked_id(text: str | None, what: str) -> str:
-    """An id as ratings have it. Raises BadInput if it is empty, too long or holds a control character."""
-    if not text or len(text) > _LONGEST or _CONTROL.search(text):
-        raise BadInput(
-            f"{what}: expected 1 to {_LONGEST} characters without control characters, got "
-            + (f"{len(text)} characters" if text and len(text) > _LONGEST else repr(text))
-        )
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise BadInput(f"{what}: expected characters, got half of a surrogate pair in {text[:_SHOWN]!r}")
-    return text
-
-
 def decode_body(data: bytes, kind: type[Body]) -> Body:
     """A request's body. Raises BadInput, saying which field is wrong and how."""
     if len(data) > MAX_BODY_BYTES:
@@ -78,20 +63,10 @@ def decode_body(data: bytes, kind: type[Body]) -> Body:
         raise BadInput(f"body: {error}") from error
 
 
-def _number(query: Mapping[str, str], name: str, default: int, most: int) -> int:
-    text = query.get(name)
-    if text is None:
-        return default
-    # The length first: int() has a limit of its own on digits, and fails in its own way beyond it.
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and 1 <= int(text) <= most):
-        raise BadInput(f"{name}: expected a number between 1 and {most}, got {_brief(text)}")
-    return int(text)
-
-
 def _flag(query: Mapping[str, str], name: str) -> bool:
     text = query.get(name, "false")
     if text.lower() not in _YES_NO:
-        raise BadInput(f"{name}: expected true or false, got {_brief(text)}")
+        raise BadInput(f"{name}: expected true or false, got {brief(text)}")
     return _YES_NO[text.lower()]
 
 
@@ -107,7 +82,3 @@ def _ids(text: str) -> tuple[str, ...]:
     if len(ids) > MAX_DEPTH:
         raise BadInput(f"exclude: expected at most {MAX_DEPTH} ids, got {len(ids)}")
     return tuple(checked_id(id, "exclude") for id in ids)
-
-
-def _brief(text: str) -> str:
-    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}... ({len(text)} characters)"

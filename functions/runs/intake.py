@@ -32,11 +32,9 @@ class Intake:
         Events come at least once, and this upload's id depends on the blob's version alone: the second time nothing
         happens. After a crash before sending, the sweep sends. A blob that is gone again is left alone.
         """
-        info = self._blobs.head(name)
-        if info is None:
-            log.warning("upload %s is gone", name)
-            return
-        self.start(info)
+        info = find_upload(self._blobs, name)
+        if info is not None:
+            self.start(info)
 
     def start(self, info: BlobInfo) -> None:
         """As `receive`, of a blob whose info is known."""
@@ -52,6 +50,14 @@ class Intake:
     def idle(self) -> bool:
         """Whether no request waits or is in work."""
         return self._queue.length() == 0
+
+
+def find_upload(blobs: BlobStore, name: str) -> BlobInfo | None:
+    """Info of an uploaded blob; None, and a line in the log, if it is gone again."""
+    info = blobs.head(name)
+    if info is None:
+        log.warning("upload %s is gone", name)
+    return info
 
 
 def upload_run(info: BlobInfo) -> str:

@@ -4,7 +4,7 @@ from typing import Final
 
 from functions.runs.intake import Intake
 from models.contracts.runs import RunKind
-from models.names import feedback_prefix
+from models.names import THROUGH, feedback_prefix
 from models.ports import BlobStore, Clock
 from models.runs import Runs, run_id
 
@@ -24,7 +24,7 @@ def retrain_on_feedback(
     if any(not run.stage.is_end for run in recent):
         return None
     taken = next((run.feedback for run in recent if run.feedback), {})
-    archived = archived_through(blobs, hub)
+    archived = _archived_through(blobs, hub)
     new = sum(max(0, through - taken.get(partition, -1)) for partition, through in archived.items())
     if new < max(1, min_events):
         return None
@@ -35,10 +35,10 @@ def retrain_on_feedback(
     return id
 
 
-def archived_through(blobs: BlobStore, hub: str) -> dict[str, int]:
+def _archived_through(blobs: BlobStore, hub: str) -> dict[str, int]:
     """Last offset in the feedback archive of `hub`, by partition."""
     through: dict[str, int] = {}
     for info in blobs.list(feedback_prefix(hub)):
         partition = info.name.split("/")[-2]
-        through[partition] = max(through.get(partition, -1), int(info.metadata.get("through", -1)))
+        through[partition] = max(through.get(partition, -1), int(info.metadata.get(THROUGH, -1)))
     return through

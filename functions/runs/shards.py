@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from functions.runs.intake import upload_run
+from functions.runs.intake import find_upload, upload_run
 from functions.runs.userlists import Entry, parse_users
 from models.contracts.runs import Run, RunKind, ShardRequest, Stage
 from models.errors import AlreadyExists, BadInput, NotFound, TryLater
@@ -25,6 +25,7 @@ from models.names import (
     shard_blob,
     shard_result_blob,
     shard_result_prefix,
+    shards_prefix,
 )
 from models.ports import BlobInfo, BlobStore, Clock, TaskQueue
 from models.runs import Runs
@@ -32,7 +33,6 @@ from models.runs import Runs
 log = logging.getLogger(__name__)
 
 USER_LISTS: Final = "recommend-in/"
-WORK: Final = "recommend-work/"
 SHARD_USERS: Final = 250
 
 
@@ -68,11 +68,9 @@ class Batches:
 
     def receive(self, name: str) -> None:
         """Open the run of the list in blob `name` and cut it. A list known already, or gone again, is left alone."""
-        info = self._blobs.head(name)
-        if info is None:
-            log.warning("list %s is gone", name)
-            return
-        self.start(info)
+        info = find_upload(self._blobs, name)
+        if info is not None:
+            self.start(info)
 
     def start(self, info: BlobInfo) -> None:
         """As `receive`, of a blob whose info is known."""
@@ -164,7 +162,7 @@ class Batches:
 
     def clear(self, id: str) -> None:
         """Remove the shards of a run that ended."""
-        for info in self._blobs.list(f"{WORK}{id}/"):
+        for info in self._blobs.list(shards_prefix(id)):
             self._blobs.delete(info.name)
 
     def _ask(self, id: str, shards: Sequence[int]) -> None:

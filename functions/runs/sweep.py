@@ -16,9 +16,10 @@ from typing import Final
 import msgspec
 
 from functions.runs.intake import UPLOADS, Intake, upload_run
-from functions.runs.shards import USER_LISTS, WORK, Batches
+from functions.runs.shards import USER_LISTS, Batches
 from models.contracts.runs import Run, RunKind, Stage
 from models.errors import NotFound, PenstockError
+from models.names import SHARDS
 from models.ports import BlobInfo, BlobStore, Clock
 from models.runs import Runs
 
@@ -76,14 +77,16 @@ class RunSweeper:
         id = upload_run(info)
         if id in self._known or self._clock.now() - info.modified < GRACE_S:
             return 0
-        self._known.add(id)
         try:
             self._runs.get(id)
+            started = 0
         except NotFound:
             (self._intake if info.name.startswith(UPLOADS) else self._batches).start(info)
             log.warning("the event of %s was lost; it has a run now", info.name)
-            return 1
-        return 0
+            started = 1
+        # Not before: after an error the next sweep looks again.
+        self._known.add(id)
+        return started
 
     def _look_after(self, run: Run) -> int:
         """Messages sent."""
@@ -120,7 +123,7 @@ class RunSweeper:
         self._runs.change(run.id, lambda found: msgspec.structs.replace(found, asked_at=now))
 
     def _tidy(self, unfinished: set[str]) -> None:
-        for id in {info.name.split("/")[1] for info in self._blobs.list(WORK)} - unfinished:
+        for id in {info.name.split("/")[1] for info in self._blobs.list(SHARDS)} - unfinished:
             try:
                 ended = self._runs.get(id).stage.is_end
             except NotFound:

@@ -7,13 +7,13 @@ from typing import Final
 
 import msgspec
 
+from functions.parameters import brief, checked_id, number
 from models.contracts.feedback import Id
+from models.contracts.recommendations import MAX_K
 from models.errors import BadInput
 
 MOST_USERS: Final = 100_000
-MOST_K: Final = 1000
 _DEFAULT_K: Final = 10
-_SHOWN: Final = 60
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -61,18 +61,16 @@ def _is_json(name: str, text: str) -> bool:
 
 
 def _json_lines(text: str) -> Iterator[Entry]:
-    for number, line in enumerate(text.split("\n"), 1):
+    for place, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
             found = _decoder.decode(line)
         except msgspec.DecodeError as error:
-            yield Entry(
-                line=number, error=f"expected a user or {{'user': ..., 'k': ...}}, got {_brief(line)}: {error}"
-            )
+            yield Entry(line=place, error=f"expected a user or {{'user': ..., 'k': ...}}, got {brief(line)}: {error}")
             continue
         given = found if isinstance(found, _Line) else _Line(found)
-        yield _entry(number, str(given.user), given.k)
+        yield _entry(place, str(given.user), str(given.k))
 
 
 def _csv(text: str, *, header: bool) -> Iterator[Entry]:
@@ -82,7 +80,7 @@ def _csv(text: str, *, header: bool) -> Iterator[Entry]:
         if "user" in first:
             user, k = first.index("user"), first.index("k") if "k" in first else None
         elif header and any(first):
-            raise BadInput(f"expected a CSV header with `user` (and perhaps `k`), got {_brief(','.join(first))}")
+            raise BadInput(f"expected a CSV header with `user` (and perhaps `k`), got {brief(','.join(first))}")
         else:
             user, k = 0, None
             yield from (_checked(1, cell, None) for cell in first[:1] if cell)
@@ -99,25 +97,16 @@ def _csv(text: str, *, header: bool) -> Iterator[Entry]:
 
 def _checked(line: int, user: str, k: str | None) -> Entry:
     try:
-        msgspec.convert(user, Id)
-    except msgspec.ValidationError as error:
-        return Entry(line=line, error=f"user {_brief(user)}: {error}")
-    if k is None or k == "":
-        return Entry(line=line, user=user)
-    if not (k.isascii() and k.isdigit() and len(k) <= len(str(MOST_K))):
-        return _entry(line, user, 0, given=k)
-    return _entry(line, user, int(k))
+        return _entry(line, checked_id(user, "user"), k or str(_DEFAULT_K))
+    except BadInput as error:
+        return Entry(line=line, error=str(error))
 
 
-def _entry(line: int, user: str, k: int, *, given: str | None = None) -> Entry:
-    if not 0 < k <= MOST_K:
-        wrong = _brief(given) if given is not None else k
-        return Entry(line=line, user=user, error=f"k: expected a number between 1 and {MOST_K}, got {wrong}")
-    return Entry(line=line, user=user, k=k)
-
-
-def _brief(text: str) -> str:
-    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}..."
+def _entry(line: int, user: str, k: str) -> Entry:
+    wanted = number(k, MAX_K)
+    if wanted is None:
+        return Entry(line=line, user=user, error=f"k: expected a number between 1 and {MAX_K}, got {brief(k)}")
+    return Entry(line=line, user=user, k=wanted)
 
 
 _decoder: Final = msgspec.json.Decoder(_Line | Id | int)

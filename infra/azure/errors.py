@@ -75,8 +75,8 @@ def translated(what: str) -> Iterator[None]:
 def translate(error: Exception, what: str) -> PenstockError:
     """Our error for one of the SDK's. Everything in `MAPPED` has one; a class unknown to it is TryLater."""
     if isinstance(error, HttpResponseError) and type(error) not in _NO_ANSWER and error.status_code is not None:
-        return _of_answer(error.status_code, storage_code(error), f"{what}: {_first_line(error)}")
-    return TryLater(f"{what}: no whole answer from storage ({type(error).__name__}: {_first_line(error)})")
+        return _of_answer(error.status_code, storage_code(error), f"{what}: {first_line(error)}")
+    return TryLater(f"{what}: no whole answer from storage ({type(error).__name__}: {first_line(error)})")
 
 
 def storage_code(error: HttpResponseError) -> str:
@@ -101,5 +101,6 @@ def _of_answer(status: int, code: str, message: str) -> PenstockError:
     return BadInput(message)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What the SDK says first; requests and traces follow it."""
     return str(error).partition("\n")[0]

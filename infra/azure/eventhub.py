@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+from infra.azure.errors import first_line
 from infra.azure.identity import identity
 from models.errors import BadInput, ConfigurationError, PenstockError, TryLater
 
@@ -185,11 +186,7 @@ def translate(error: Exception, hub: str, size: int) -> PenstockError:
     if condition == _TOO_LARGE or isinstance(error, EventDataError):
         return BadInput(f"event: expected at most as many bytes as hub {hub} takes in one message, got {size}")
     if isinstance(error, AuthenticationError):
-        return ConfigurationError(f"hub {hub}: the key or identity is refused: {_first_line(error)}")
+        return ConfigurationError(f"hub {hub}: the key or identity is refused: {first_line(error)}")
     if condition == _MISSING:
-        return ConfigurationError(f"hub {hub} does not exist in this namespace: {_first_line(error)}")
-    return TryLater(f"hub {hub}: {_first_line(error)} ({type(error).__name__})")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+        return ConfigurationError(f"hub {hub} does not exist in this namespace: {first_line(error)}")
+    return TryLater(f"hub {hub}: {first_line(error)} ({type(error).__name__})")

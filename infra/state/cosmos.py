@@ -16,7 +16,7 @@ from infra.azure.identity import identity
 from infra.state.cosmos_errors import translate, translated
 from infra.state.names import LONGEST, encoded_id, encoded_prefix
 from models.errors import BadInput, ConfigurationError, NotFound, Superseded, TryLater
-from models.ports import MAX_TRANSACTION_WRITES, Document, Put, Remove
+from models.ports import Document, Put, Remove, check_writes
 
 if TYPE_CHECKING:
     from azure.cosmos import ContainerProxy, CosmosClient, DatabaseProxy
@@ -111,7 +111,7 @@ class CosmosState:
             order, scope = " ORDER BY c.id", {"partition_key": partition}
             if limit is not None and len(prefix) <= LONGEST:
                 top = f"TOP {limit} "
-        text = f"SELECT {top}c.pk, c.name, c.body, c._etag FROM c WHERE {' AND '.join(where)}{order}"  # noqa: S608  # values are parameters
+        text = f"SELECT {top}c.pk, c.name, c.body, c._etag FROM c WHERE {' AND '.join(where)}{order}"  # noqa: S608  # only our own words and a number are joined
         with translated(f"query of {container}"):
             found = [_document(item) for item in items.query_items(text, parameters=parameters, **scope)]
         matching = [document for document in found if document.id.startswith(id_prefix)]
@@ -119,10 +119,7 @@ class CosmosState:
 
     def transact(self, container: str, partition: str, writes: Sequence[Put | Remove]) -> None:
         """All writes or none. Raises Superseded if an etag does not hold. At most MAX_TRANSACTION_WRITES."""
-        if len(writes) > MAX_TRANSACTION_WRITES:
-            raise ValueError(f"at most {MAX_TRANSACTION_WRITES} writes in one transaction, got {len(writes)}")
-        if len({write.id for write in writes}) < len(writes):
-            raise ValueError("a transaction writes a document once")
+        check_writes(writes)
         _check_sizes(container, partition, writes)
         items, left = self._container(container), list(writes)
         while left:

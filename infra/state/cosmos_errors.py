@@ -6,6 +6,7 @@ from typing import Final
 
 from azure.core.exceptions import AzureError, HttpResponseError
 
+from infra.azure.errors import first_line
 from models.errors import BadInput, ConfigurationError, NotFound, PenstockError, Superseded, TryLater
 
 # 408 no answer in time, 410 the partition moves, 424 another write of the batch failed, 429 too many requests,
@@ -26,7 +27,7 @@ def translated(what: str) -> Iterator[None]:
 def translate(error: AzureError, what: str) -> PenstockError:
     """Our error for one of the SDK's. One without an answer is TryLater: it is unknown whether it took effect."""
     status = getattr(error, "status_code", None)
-    message = f"{what}: {str(error).partition(chr(10))[0]}"
+    message = f"{what}: {first_line(error)}"
     if not isinstance(error, HttpResponseError) or status is None:
         return TryLater(f"{message} ({type(error).__name__})")
     if status in (409, 412):

@@ -9,7 +9,7 @@ from secrets import token_hex
 from typing import Final
 
 from models.errors import ConfigurationError, Superseded, TryLater
-from models.ports import MAX_TRANSACTION_WRITES, Document, Put, Remove
+from models.ports import Document, Put, Remove, check_writes
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS documents (
@@ -79,10 +79,7 @@ class SqliteState:
 
     def transact(self, container: str, partition: str, writes: Sequence[Put | Remove]) -> None:
         """All writes or none. Raises Superseded if an etag does not hold. At most MAX_TRANSACTION_WRITES."""
-        if len(writes) > MAX_TRANSACTION_WRITES:
-            raise ValueError(f"at most {MAX_TRANSACTION_WRITES} writes in one transaction, got {len(writes)}")
-        if len({write.id for write in writes}) < len(writes):
-            raise ValueError("a transaction writes a document once")
+        check_writes(writes)
         with self._connection() as connection:
             # IMMEDIATE: taken as a writer at once, else two readers that turn writers would deadlock.
             connection.execute("BEGIN IMMEDIATE")

@@ -109,7 +109,7 @@ def recommend(settings: Settings, request: bytes) -> str:
 JOBS: Final[dict[str, Callable[[Settings, bytes], str]]] = {"svm": svm, "recommend": recommend}
 
 
-def run_job(job: Callable[[Settings, bytes], str], settings: Settings, request: bytes) -> int:
+def _run_job(job: Callable[[Settings, bytes], str], settings: Settings, request: bytes) -> int:
     """Do `job`; its outcome, or what went wrong, goes to standard output. The exit code says which."""
     try:
         print(job(settings, request))
@@ -138,7 +138,7 @@ def main(arguments: list[str]) -> int:
     # Scoring and windowing on the same machine come first.
     os.nice(10)
     (kind,) = arguments
-    return run_job(JOBS[kind], Settings(), sys.stdin.buffer.read())
+    return _run_job(JOBS[kind], Settings(), sys.stdin.buffer.read())
 
 
 if __name__ == "__main__":

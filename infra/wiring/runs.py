@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from functions.recommend.services import RecommendServices
 from functions.runs.intake import Intake
 from functions.runs.services import RunServices
 from functions.runs.shards import Batches
@@ -16,12 +16,15 @@ from infra.settings import Settings
 from models.names import RECOMMEND_QUEUE, SHARD_QUEUE
 from models.runs import Runs
 
+if TYPE_CHECKING:
+    from functions.recommend.services import RecommendServices
+
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """Answers as the HTTP route gives them; models are loaded when the first user is asked for, not by the sweep."""
+    """Answers as the HTTP route gives them; what they need is loaded for the first user, not for the sweep."""
 
-    services: Callable[[], RecommendServices]
+    services: "Callable[[], RecommendServices]"
 
     def recommend(self, user: str, k: int) -> msgspec.Struct:
         from functions.recommend.lists import recommend
@@ -29,7 +32,7 @@ class _Answers:
         return recommend(user, {"k": str(k)}, self.services())
 
 
-def build_runs(base: Services, recommending: Callable[[], RecommendServices]) -> RunServices:
+def build_runs(base: Services, recommending: "Callable[[], RecommendServices]") -> RunServices:
     """Services on the clients of `base` and the settings of this process. Raises ConfigurationError."""
     settings = Settings()
     connection = settings.data_storage.get_secret_value()

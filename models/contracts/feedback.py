@@ -8,9 +8,13 @@ from models.contracts.readings import MAX_EPOCH_US
 
 LOWEST_RATING: Final = 0.5
 HIGHEST_RATING: Final = 5.0
+LONGEST_ID: Final = 256
+"""Characters."""
 
 # Any character but control characters (Unicode category Cc), in a form that Python and JSON Schema read alike.
-Id = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"^(?![\s\S]*[\x00-\x1f\x7f-\x9f])[\s\S]*$")]
+Id = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=LONGEST_ID, pattern=r"^(?![\s\S]*[\x00-\x1f\x7f-\x9f])[\s\S]*$")
+]
 Rating = Annotated[float, msgspec.Meta(ge=LOWEST_RATING, le=HIGHEST_RATING)]
 TimeUs = Annotated[int, msgspec.Meta(ge=0, le=MAX_EPOCH_US)]
 

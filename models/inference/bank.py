@@ -20,6 +20,7 @@ from models.contracts import PredictionStatus
 from models.errors import ModelRefused
 from models.features import FEATURES
 from models.inference import guards
+from models.inference.sessions import open_session
 from models.inference.weights import GRAPH_FILE, WEIGHTS_FILE, Float64, Int64, Weights, decode_weights
 from models.registry import Registry
 from models.windowspec import WindowSpec
@@ -30,6 +31,7 @@ _LANES: Final = 16
 """Calls are filled up to a multiple of this many windows. onnxruntime's vector loops round the remainder of an array
 differently, so without it a score's last bit would depend on which windows happen to share the batch."""
 _NARROWEST: Final = 16
+_INPUTS: Final = ["idx", "x", "mean", "inv", "sv", "rho"]
 _PADDING_SHIFT: Final = 1e4
 _STATUS: Final = (PredictionStatus.LEARNING, PredictionStatus.INVALID, PredictionStatus.SCORED)
 _LEARNING, _INVALID, _SCORED = range(3)
@@ -59,7 +61,8 @@ class ModelBank:
         guards.check(weights)
         self.version = version
         self.spec = spec
-        self._session = _open_session(graph, version)
+        # One thread is as fast as two here, and leaves the other cores to the rest of the worker.
+        self._session = open_session(graph, f"model {version}: {GRAPH_FILE}", _INPUTS)
         self._rows = {series: row for row, series in enumerate(weights.series)}
         self._tables, self._table_of, self._place = _tables(weights)
 
@@ -107,20 +110,6 @@ def load_bank(registry: Registry, version: str) -> ModelBank:
     weights = decode_weights(registry.file(manifest, WEIGHTS_FILE))
     graph = registry.file(manifest, GRAPH_FILE)
     return ModelBank(weights, graph, version=version, spec=WindowSpec.parse(manifest.window))
-
-
-def _open_session(graph: bytes, version: str) -> Any:
-    # Imported on first use: a process that never scores does not pay for it.
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    # One thread is as fast as two here, and leaves the other cores to the rest of the worker.
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors share no base but Exception
-        raise ModelRefused(f"model {version}: onnxruntime refuses its graph: {error}") from error
 
 
 def _tables(weights: Weights) -> tuple[list[Mapping[str, npt.NDArray[Any]]], Int64, Int64]:

@@ -6,7 +6,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from models.errors import ModelRefused
 from models.inference.sessions import open_session
 from models.manifest import Manifest
 from models.recommend.fm_bundle import GRAPH_FILE, FmBundle, decode_fm, threshold_of
@@ -15,7 +14,7 @@ from models.registry import Registry
 
 UNKNOWN: Final = -1
 """Place of an id that the version does not know: the graph then answers for the average user or item."""
-_INPUTS: Final = ["item", "user"]
+_INPUTS: Final = ["user", "item"]
 
 
 class Machine:
@@ -27,10 +26,7 @@ class Machine:
         self.model = manifest.model
         self.threshold = threshold_of(manifest)
         self.catalogue = bundle.catalogue
-        self._session: Any = open_session(bundle.graph, GRAPH_FILE)
-        inputs = sorted(each.name for each in self._session.get_inputs())
-        if inputs != _INPUTS:
-            raise ModelRefused(f"{GRAPH_FILE}: expected inputs {', '.join(_INPUTS)}, got {', '.join(inputs)}")
+        self._session: Any = open_session(bundle.graph, GRAPH_FILE, _INPUTS)
         self._users = {user: place for place, user in enumerate(bundle.users)}
         self._items = {item: place for place, item in enumerate(bundle.catalogue.items)}
 

@@ -1,10 +1,7 @@
 """A user's vector from ratings, by the normal equations that the item factors were trained with."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from models.errors import ModelRefused
 from models.inference.sessions import open_session
 from models.recommend.bundle import FOLDIN_FILE
 from models.recommend.equations import Equations, Float64, Terms
@@ -20,10 +17,7 @@ class FoldIn:
         """`factors`: float32, (n, f). Raises ModelRefused if the graph is another one."""
         self.equations = equations
         self._factors = factors
-        self._session = open_session(graph, FOLDIN_FILE)
-        inputs = [each.name for each in self._session.get_inputs()]
-        if inputs != _INPUTS:
-            raise ModelRefused(f"{FOLDIN_FILE}: expected inputs {', '.join(_INPUTS)}, got {', '.join(inputs)}")
+        self._session = open_session(graph, FOLDIN_FILE, _INPUTS)
         self._gram = equations.gram(factors)
         spectrum, basis = np.linalg.eigh(self._gram)
         # Of a Gram matrix no eigenvalue is below 0 but for rounding.
@@ -68,8 +62,3 @@ class FoldIn:
         weighted = terms.weight.astype(np.float64)[:, None] * rated
         matrix: Float64 = self._gram + terms.ridge * np.eye(len(self._gram)) + rated.T @ weighted
         return matrix
-
-
-def as_arrays(places: Sequence[int], ratings: Sequence[float]) -> tuple[Int64, Float32]:
-    """Places and ratings in the types that a fold-in takes."""
-    return np.asarray(places, dtype=np.int64), np.asarray(ratings, dtype=np.float32)

@@ -28,6 +28,15 @@ class Versioned(Protocol):
 
 
 Model = TypeVar("Model", bound=Versioned)
+Model_co = TypeVar("Model_co", covariant=True)
+
+
+class LiveModel(Protocol[Model_co]):
+    """Gives the version of a model that is live now."""
+
+    def current(self) -> Model_co | None:
+        """None while there is none. Raises TryLater while that is not known."""
+        ...
 
 
 class Live(Generic[Model]):

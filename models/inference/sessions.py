@@ -1,12 +1,17 @@
 """onnxruntime sessions as this project runs them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from models.errors import ModelRefused
 
 
-def open_session(graph: bytes, name: str, *, threads: int = 1) -> Any:
-    """A session on the CPU; `threads` share one call. Raises ModelRefused if `graph` cannot be loaded."""
+def open_session(graph: bytes, name: str, inputs: Sequence[str], *, threads: int = 1) -> Any:
+    """A session on the CPU; `threads` share one call.
+
+    Raises ModelRefused if `graph` cannot be loaded or takes other inputs. onnxruntime is imported on first use: a
+    process that never scores does not pay for it.
+    """
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -16,6 +21,10 @@ def open_session(graph: bytes, name: str, *, threads: int = 1) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class per fault, all made in C++
         raise ModelRefused(f"{name} cannot be loaded: {error}") from error
+    found = [each.name for each in session.get_inputs()]
+    if found != list(inputs):
+        raise ModelRefused(f"{name}: expected inputs {', '.join(inputs)}, got {', '.join(found)}")
+    return session

@@ -12,7 +12,8 @@ The graphs take all weights as inputs, so they are the same for every version; `
 """
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -59,7 +60,7 @@ class AlsBundle:
 
 def encode_bundle(bundle: AlsBundle) -> dict[str, bytes]:
     """The files of a version. Raises ModelRefused if factors and catalogue do not fit each other."""
-    check_bundle(bundle)
+    _check_bundle(bundle)
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(bundle.factors), allow_pickle=False)
     files = {
@@ -73,22 +74,32 @@ def encode_bundle(bundle: AlsBundle) -> dict[str, bytes]:
 
 def decode_bundle(manifest: Manifest, file: Callable[[str], bytes]) -> AlsBundle:
     """The bundle of a version whose files `file` gives by name. Raises ModelRefused with the reason."""
-    where = f"model {manifest.model} {manifest.version}"
-    if manifest.kind != KIND:
-        raise ModelRefused(f"{where}: expected kind {KIND!r}, got {manifest.kind!r}")
-    try:
+    with reading(manifest, KIND):
         Equations.of(manifest.parameters)
         bundle = AlsBundle(
-            factors=decode_factors(file(FACTORS_FILE)),
+            factors=_decode_factors(file(FACTORS_FILE)),
             catalogue=decode_catalogue(file(CATALOGUE_FILE)),
             topk=file(TOPK_FILE),
             foldin=file(FOLDIN_FILE),
             index=None if search_of(manifest.parameters) == EXACT else file(INDEX_FILE),
         )
-        check_bundle(bundle)
+        _check_bundle(bundle)
+        return bundle
+
+
+@contextmanager
+def reading(manifest: Manifest, kind: str) -> Iterator[None]:
+    """Within the block, what is wrong with a version's files comes out as ModelRefused that names the version.
+
+    So does a version of another kind, before the block.
+    """
+    where = f"model {manifest.model} {manifest.version}"
+    if manifest.kind != kind:
+        raise ModelRefused(f"{where}: expected kind {kind!r}, got {manifest.kind!r}")
+    try:
+        yield
     except BadInput as error:
         raise ModelRefused(f"{where}: {error}") from error
-    return bundle
 
 
 def search_of(parameters: Mapping[str, int | float | str]) -> str:
@@ -96,7 +107,7 @@ def search_of(parameters: Mapping[str, int | float | str]) -> str:
     return str(parameters.get("search", EXACT))
 
 
-def decode_factors(data: bytes) -> Float32:
+def _decode_factors(data: bytes) -> Float32:
     """Factors of an `items.npy`: float32, (n, f). Raises ModelRefused."""
     try:
         stored = np.load(io.BytesIO(data), allow_pickle=False)
@@ -108,7 +119,7 @@ def decode_factors(data: bytes) -> Float32:
     return np.ascontiguousarray(stored)
 
 
-def check_bundle(bundle: AlsBundle) -> None:
+def _check_bundle(bundle: AlsBundle) -> None:
     """Raises ModelRefused if the version would answer nonsense."""
     n, items = len(bundle.factors), bundle.catalogue.items
     if not n or not bundle.factors.shape[1]:

@@ -3,14 +3,14 @@
 pyarrow is imported on first use: the function app must not pay for it at start.
 """
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.errors import ModelRefused
+from models.errors import BadInput, ModelRefused
 from models.recommend.ratings import Int64
+from models.tables import read_parquet, text_column, write_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,32 +52,23 @@ class Catalogue:
 def encode_catalogue(catalogue: Catalogue) -> bytes:
     """Parquet bytes of a catalogue."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    table = pa.table(
-        {
-            "item": pa.array(catalogue.items, pa.string()),
-            "title": pa.array(catalogue.titles, pa.string()),
-            "genres": pa.array(catalogue.genres, pa.list_(pa.string())),
-            "ratings": pa.array(catalogue.ratings, pa.int64()),
-        }
-    )
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()
+    columns = {
+        "item": text_column(catalogue.items),
+        "title": text_column(catalogue.titles),
+        "genres": pa.array(catalogue.genres, pa.list_(pa.string())),
+        "ratings": catalogue.ratings,
+    }
+    return write_parquet(columns, {})
 
 
 def decode_catalogue(data: bytes) -> Catalogue:
     """The catalogue of `encode_catalogue`. Raises ModelRefused if `data` is something else."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        # On this thread alone, as in models.tables.
-        with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
-            return _catalogue(file.read(use_threads=False))
-    except pa.ArrowInvalid as error:
-        raise ModelRefused(f"items file: expected Parquet, got {len(data)} other bytes ({error})") from error
+        table = read_parquet(data)
+    except BadInput as error:
+        raise ModelRefused(f"items file: {error}") from error
+    return _catalogue(table)
 
 
 def _catalogue(table: "pa.Table") -> Catalogue:

@@ -9,16 +9,16 @@
 `parameters["threshold"]` is the probability from which on the answer is yes.
 """
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from models.errors import BadInput, ModelRefused
 from models.manifest import Manifest
-from models.recommend.bundle import CATALOGUE_FILE
+from models.recommend.bundle import CATALOGUE_FILE, reading
 from models.recommend.catalogue import Catalogue, decode_catalogue, encode_catalogue
 from models.recommend.ratings import in_id_order
+from models.tables import read_parquet, text_column, write_parquet
 
 KIND: Final = "fm"
 GRAPH_FILE: Final = "fm.onnx"
@@ -36,31 +36,21 @@ class FmBundle:
 
 def encode_fm(bundle: FmBundle) -> dict[str, bytes]:
     """The files of a version. Raises ModelRefused if ids are doubled or out of order."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     _check(bundle)
-    buffer = io.BytesIO()
-    pq.write_table(pa.table({"user": pa.array(bundle.users, pa.string())}), buffer, compression="zstd")
     return {
         GRAPH_FILE: bundle.graph,
-        USERS_FILE: buffer.getvalue(),
+        USERS_FILE: write_parquet({"user": text_column(bundle.users)}, {}),
         CATALOGUE_FILE: encode_catalogue(bundle.catalogue),
     }
 
 
 def decode_fm(manifest: Manifest, file: Callable[[str], bytes]) -> FmBundle:
     """The bundle of a version whose files `file` gives by name. Raises ModelRefused with the reason."""
-    where = f"model {manifest.model} {manifest.version}"
-    if manifest.kind != KIND:
-        raise ModelRefused(f"{where}: expected kind {KIND!r}, got {manifest.kind!r}")
-    try:
+    with reading(manifest, KIND):
         threshold_of(manifest)
         bundle = FmBundle(file(GRAPH_FILE), _decode_users(file(USERS_FILE)), decode_catalogue(file(CATALOGUE_FILE)))
         _check(bundle)
-    except BadInput as error:
-        raise ModelRefused(f"{where}: {error}") from error
-    return bundle
+        return bundle
 
 
 def threshold_of(manifest: Manifest) -> float:
@@ -73,14 +63,10 @@ def threshold_of(manifest: Manifest) -> float:
 
 def _decode_users(data: bytes) -> list[str]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        # On this thread alone, as in models.tables.
-        with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
-            table = file.read(use_threads=False)
-        users: list[str] = table["user"].cast(pa.string()).to_pylist()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
+        users: list[str] = read_parquet(data)["user"].cast(pa.string()).to_pylist()
+    except (BadInput, pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
         raise ModelRefused(f"{USERS_FILE}: expected Parquet with a column user ({error})") from error
     if None in users:
         raise ModelRefused(f"{USERS_FILE}: a user is empty")

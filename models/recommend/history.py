@@ -11,6 +11,7 @@ import msgspec
 
 from models.contracts.feedback import FeedbackEvent, ForgetEvent, RatingsEvent
 from models.errors import Superseded
+from models.names import escaped
 from models.ports import Document, Put, Remove, StateStore
 from models.recommend.profile import (
     CONTAINER,
@@ -21,7 +22,6 @@ from models.recommend.profile import (
     Tombstone,
     decode_profile,
     encode_profile,
-    escaped,
     user_partition,
     with_rating,
 )
@@ -33,7 +33,7 @@ def apply_events(state: StateStore, user: str, events: Sequence[RatingsEvent]) -
     Raises BadInput if the stored profile cannot be read, or would be larger than the store takes.
     """
     forgets = [event.time_us for event in events if isinstance(event, ForgetEvent)]
-    forgotten_us = _forgotten_us(state, user, max(forgets, default=-1))
+    forgotten_us = _forget(state, user, max(forgets)) if forgets else forgotten_until(state, user)
     while True:
         document = state.get(CONTAINER, user_partition(user), PROFILE_ID)
         before = decode_profile(document.body) if document else Profile()
@@ -52,20 +52,24 @@ def apply_events(state: StateStore, user: str, events: Sequence[RatingsEvent]) -
 
 def forgotten_until(state: StateStore, user: str) -> int:
     """Ratings of the user at this time (epoch microseconds) or before are not to be used; -1 if all may be."""
+    return _tombstone(state, user)[0]
+
+
+def _tombstone(state: StateStore, user: str) -> tuple[int, str]:
+    """Time and etag of the user's tombstone; -1 and "" if there is none."""
     document = state.get(CONTAINER, TOMBSTONES, escaped(user))
-    return msgspec.json.decode(document.body, type=Tombstone).time_us if document else -1
+    return (msgspec.json.decode(document.body, type=Tombstone).time_us, document.etag) if document else (-1, "")
 
 
-def _forgotten_us(state: StateStore, user: str, time_us: int) -> int:
-    """The time of the user's tombstone, made or moved on to `time_us` first; -1 if there is none."""
+def _forget(state: StateStore, user: str, time_us: int) -> int:
+    """The time of the user's tombstone, which is made or moved on to `time_us` first."""
     while True:
-        document = state.get(CONTAINER, TOMBSTONES, escaped(user))
-        found_us = msgspec.json.decode(document.body, type=Tombstone).time_us if document else -1
+        found_us, etag = _tombstone(state, user)
         if time_us <= found_us:
             return found_us
         body = msgspec.json.encode(Tombstone(user=user, time_us=time_us))
         try:
-            state.transact(CONTAINER, TOMBSTONES, [Put(escaped(user), body, document.etag if document else "")])
+            state.transact(CONTAINER, TOMBSTONES, [Put(escaped(user), body, etag)])
             return time_us
         except Superseded:
             continue

@@ -8,12 +8,12 @@ import base64
 import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Final
-from urllib.parse import quote
 
 import msgspec
 import numpy as np
 
 from models.errors import BadInput
+from models.names import escaped
 from models.recommend.ratings import Float32
 
 CONTAINER: Final = "recommender"
@@ -23,7 +23,6 @@ TOMBSTONES: Final = "deleted"
 MAX_RATINGS: Final = 20_000
 """Of one user; beyond it the oldest go."""
 MAX_REPLACED: Final = 100
-_LONGEST_NAME: Final = 200
 
 
 class Rated(msgspec.Struct, frozen=True, array_like=True):
@@ -64,16 +63,6 @@ class Tombstone(msgspec.Struct, frozen=True, kw_only=True):
 def user_partition(user: str) -> str:
     """Partition of a user's documents."""
     return f"user:{escaped(user)}"
-
-
-def escaped(user: str) -> str:
-    """`user` in letters, digits and `_.-~%`; a long one as `=` and its digest, which no other name escapes to.
-
-    It holds no character that Cosmos DB forbids in an id and stays below its 1,023 bytes.
-    """
-    data = user.encode("utf-8", "surrogatepass")
-    text = quote(data, safe="")
-    return text if len(text) <= _LONGEST_NAME else f"={hashlib.sha256(data).hexdigest()}"
 
 
 def encode_profile(profile: Profile) -> bytes:

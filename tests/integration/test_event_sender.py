@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -46,10 +47,10 @@ def test_a_hub_that_comes_back_takes_events_from_the_same_sender(hub: RunningHub
     sending = sender(hub, timeout_s=15)
     sending.send("a", b"1")
     hub.kill()
-    waiting = threading.Thread(target=sending.send, args=("a", b"2"))
-    waiting.start()
-    hub.restart()
-    waiting.join()
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(sending.send, "a", b"2")
+        hub.restart()
+    assert waiting.exception() is None
     sending.send("a", b"3")
     sending.close()
 

@@ -10,6 +10,7 @@ from models.errors import ModelRefused
 from models.inference import ModelBank
 from models.inference.weights import decode_weights, encode_weights, merge, select
 from tests.unit.svm import SPEC, bank, fleet, noise_windows
+from training.recommend.export import topk_graph
 from training.svm.export import PARITY_TOLERANCE, bank_graph
 from training.svm.fit import SvmOptions
 
@@ -131,8 +132,11 @@ def test_a_model_with_one_support_vector_is_refused() -> None:
 
 
 def test_a_graph_that_is_none_is_refused() -> None:
-    with pytest.raises(ModelRefused, match="graph"):
-        ModelBank(fleet(noise_windows()).fitted[0].row, b"no graph", version="v", spec=SPEC)
+    row = fleet(noise_windows()).fitted[0].row
+    with pytest.raises(ModelRefused, match=r"model v: bank\.onnx cannot be loaded"):
+        ModelBank(row, b"no graph", version="v", spec=SPEC)
+    with pytest.raises(ModelRefused, match=r"bank\.onnx: expected inputs idx, x, mean, inv, sv, rho"):
+        ModelBank(row, topk_graph(), version="v", spec=SPEC)
 
 
 def test_weights_survive_encoding_bit_for_bit() -> None:

@@ -83,6 +83,12 @@ def test_a_catalogue_needs_its_columns() -> None:
         decode_catalogue(buffer.getvalue())
 
 
+def test_files_that_are_damaged_are_refused() -> None:
+    for data in (b"", b"rubbish", b"PAR1" + b"\0" * 100 + b"PAR1"):
+        with pytest.raises(ModelRefused, match=f"items file: expected a Parquet file, got {len(data)} other bytes"):
+            decode_catalogue(data)
+
+
 def replace_kind(kind: str):  # type: ignore[no-untyped-def]
     import msgspec
 

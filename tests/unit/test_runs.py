@@ -119,6 +119,21 @@ def test_the_sweep_starts_the_run_of_an_upload_whose_event_was_lost(office: Offi
     assert requested(office) == [id]
 
 
+def test_an_upload_whose_run_could_not_be_looked_up_is_swept_the_next_time(office: Office, monkeypatch) -> None:
+    id = uploaded(office)
+    office.clock.advance(6)
+    with monkeypatch.context() as away:
+        away.setattr(office.state, "get", unreachable)
+        with pytest.raises(TryLater):
+            office.sweeper.sweep()
+    assert office.sweeper.sweep().started == 1
+    assert requested(office) == [id]
+
+
+def unreachable(*_: object) -> None:
+    raise TryLater("the state store is away")
+
+
 def test_the_sweep_asks_again_for_a_run_of_which_no_message_speaks(office: Office) -> None:
     id = uploaded(office)
     office.intake.receive(UPLOAD)

@@ -17,7 +17,7 @@ from models.recommend.feedback import decode_feedback
 from models.recommend.profile import CONTAINER, PROFILE_ID, decode_profile, user_partition
 from stream.decode import Chunk, Unreadable
 from stream.feedback import RatingsPartition
-from stream.partition import StorageRewound
+from stream.steps import StorageRewound
 from tests.fakes import FakeBlobs, FakeState
 from tests.unit.test_stream_partition import UnreliableBlobs
 

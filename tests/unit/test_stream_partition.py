@@ -17,7 +17,8 @@ from models.tables import decode_batch, decode_readings
 from models.windowspec import WindowSpec
 from stream.config import StreamConfig
 from stream.decode import Chunk, Unreadable
-from stream.partition import Partition, StorageRewound
+from stream.partition import Partition
+from stream.steps import StorageRewound
 from tests.fakes import FakeBlobs, FakeClock, FakeQueue
 
 HUB = "readings"
