@@ -16,7 +16,16 @@ from training.recommend.als import AlsModel, AlsOptions
 from training.recommend.fm.fit import FmFit, fit_fm
 from training.recommend.fm.model import FmOptions
 from training.recommend.fm.register import promote_fm, register_fm
-from training.recommend.gate import Rule, Served, judge, judged_users, metric_of, served_scorer, versus_live
+from training.recommend.gate import (
+    Rule,
+    Served,
+    judge,
+    judged_users,
+    metric_of,
+    served_scorer,
+    served_versus,
+    versus_live,
+)
 from training.recommend.items import ItemInfo
 from training.recommend.native import fit_native
 from training.recommend.ranking import scorer_of
@@ -108,14 +117,24 @@ def test_what_the_live_version_was_trained_on_does_not_speak_for_it(registry: Re
     other = split(found, "random", ratio=0.8, seed=7)
     live = register(registry, trained(other.train), clock).version
     leaked = metric_of(rule, served_scorer(Served.load(registry, live), parts.train), parts)
-    versus = versus_live(rule, registry, candidate, live, parts)
-    assert versus is not None
-    assert versus[1] < leaked
-    assert versus_live(rule, registry, candidate, None, parts) is None
+
+    def versus(version: str | None) -> tuple[float, float] | None:
+        return versus_live(
+            registry,
+            version,
+            parts.test,
+            Served.load,
+            lambda other, seen: served_versus(rule, candidate, other, parts, seen),
+        )
+
+    found_versus = versus(live)
+    assert found_versus is not None
+    assert found_versus[1] < leaked
+    assert versus(None) is None
     clock.advance(5)
     everything = register(registry, trained(found), clock).version
     with pytest.raises(BadInput, match="nothing is left"):
-        versus_live(rule, registry, candidate, everything, parts)
+        versus(everything)
 
 
 def test_at_most_five_thousand_users_are_judged_and_always_the_same() -> None:
