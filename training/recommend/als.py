@@ -80,8 +80,9 @@ def suited(options: AlsOptions, train: Ratings) -> AlsOptions:
     Regularization on both factors shrinks every singular value of the matrix of preferences by a constant (Srebro,
     Rennie & Jaakkola, "Maximum-Margin Matrix Factorization", 2004). It should take away those that noise alone has:
     up to sqrt(ratings / users) + sqrt(ratings / items) for a random matrix of ones (Latala, 2005). The multiple of
-    that, 1.9, comes from cross-validation, with the other defaults; it holds from hundreds of ratings to millions,
-    where a fixed number makes small models as flat as popularity.
+    that, 1.9, gives MovieLens 100k about the number that cross-validation chose for it. It was then checked on
+    held-out parts of generated sets, of hundreds of ratings to hundreds of thousands: that number itself makes the
+    smallest as flat as popularity, and this rule does not.
     """
     if options.regularization is not None:
         return options

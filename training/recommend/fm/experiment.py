@@ -84,7 +84,7 @@ def run_fm(
                 user_features=user_features,
                 item_features=item_features,
                 device=device,
-                progress=lambda stage, epoch, number=number: progress(number, stage, epoch),  # type: ignore[misc]
+                progress=lambda stage, epoch, number=number: progress(number, stage, epoch),  # type: ignore[misc]  # mypy cannot type such a lambda
             )
         )
     reports = [_seed_report(fit, test) for fit in fits]
