@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from infra.azure.blobs import AzureBlobs
-from infra.cli import main
 from infra.local.azurite import RunningAzurite
 from infra.state.sqlite import SqliteState
 from models.registry import Registry
+from tests.integration.commands import penstock
 
 pytestmark = pytest.mark.integration
-
-
-def penstock(*arguments: str) -> dict[str, object]:
-    done = CliRunner().invoke(main.app, [*arguments, "--json"])
-    assert done.exit_code == 0, done.output
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
 
 
 def test_a_fit_goes_live_with_its_users_and_a_worse_one_does_not(
@@ -33,7 +24,7 @@ def test_a_fit_goes_live_with_its_users_and_a_worse_one_does_not(
     monkeypatch.setenv("PENSTOCK_RECOMMENDER", "train-als")
     ratings = tmp_path / "r.csv"
     sizes = ("--users", "80", "--items", "60", "--ratings", "900")
-    assert CliRunner().invoke(main.app, ["ratings", "generate", "--out", str(ratings), *sizes]).exit_code == 0
+    penstock("ratings", "generate", "--out", str(ratings), *sizes)
     registry = Registry(AzureBlobs(azurite.connection_string), "train-als")
 
     good = penstock("train", "als", "--ratings", str(ratings), "--promote")

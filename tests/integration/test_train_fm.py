@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from infra.azure.blobs import AzureBlobs
-from infra.cli import main
 from infra.local.azurite import RunningAzurite
 from models.inference.fm import load_machine
 from models.registry import Registry
+from tests.integration.commands import penstock
 from tests.unit.test_recommend_fm import tastes
 
 pytestmark = pytest.mark.integration
-
-
-def penstock(*arguments: str) -> dict[str, object]:
-    done = CliRunner().invoke(main.app, [*arguments, "--json"])
-    assert done.exit_code == 0, done.output
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
 
 
 def test_a_machine_goes_live_and_a_worse_one_does_not(
