@@ -16,6 +16,7 @@ from models.recommend.bundle import AlsBundle, decode_bundle
 from models.recommend.equations import Equations
 from models.recommend.ratings import Float32, Int64, Ratings
 from models.registry import Registry
+from training.recommend.grouping import evenly, grouped
 from training.recommend.pairs import trained_on
 from training.recommend.ranking import Scorer, rank, ranking_metrics
 from training.recommend.splits import Bools, Split
@@ -98,7 +99,7 @@ def judged_users(split: Split) -> Split:
     users = np.unique(split.test.user)
     if len(users) <= _MOST_USERS:
         return split
-    chosen = users[np.linspace(0, len(users) - 1, _MOST_USERS).astype(np.int64)]
+    chosen = evenly(users, _MOST_USERS)
     return Split(split.train, split.test.rows(np.isin(split.test.user, chosen)))
 
 
@@ -160,12 +161,11 @@ def served_scorer(served: Served, train: Ratings) -> Scorer:
     place_of = {item: place for place, item in enumerate(catalogue.items)}
     own = np.array([place_of.get(item, -1) for item in train.items], dtype=np.int64)
     known = np.flatnonzero(own >= 0)
-    order = np.argsort(train.user, kind="stable")
-    start = np.concatenate([[0], np.cumsum(np.bincount(train.user, minlength=len(train.users)))])
+    by_user = grouped(train.user, len(train.users))
     popular = catalogue.ratings.astype(np.float32)
 
     def of_user(user: int) -> Float32:
-        rows = order[start[user] : start[user + 1]]
+        rows = by_user.rows(user)
         places, ratings = own[train.item[rows]], train.value[rows]
         if not (places >= 0).any():
             return popular

@@ -18,6 +18,7 @@ from models.recommend.ratings import Ratings
 from models.registry import Registry
 from training.recommend.als import AlsModel
 from training.recommend.export import TOPK_INPUTS, TOPK_OUTPUTS, foldin_graph, topk_graph
+from training.recommend.grouping import evenly
 from training.recommend.index import LARGE, with_index
 from training.recommend.items import ItemInfo, catalogue_of
 from training.recommend.pairs import PAIRS_FILE, encode_pairs
@@ -95,9 +96,8 @@ def bundle_of(trained: Trained) -> AlsBundle:
 def _indexed(bundle: AlsBundle, trained: Trained) -> tuple[AlsBundle, dict[str, int | float | str]]:
     """The bundle with an index, measured with vectors of real users; without, where its library is not installed."""
     users = trained.model.user_factors[np.unique(trained.train.user)]
-    chosen = np.linspace(0, len(users) - 1, min(_INDEX_PROBES, len(users))).astype(np.int64)
     try:
-        return with_index(bundle, users[chosen])
+        return with_index(bundle, evenly(users, _INDEX_PROBES))
     except ImportError as error:
         log.warning("%d items are searched exactly: %s (pip install 'penstock[ann]')", len(bundle.catalogue), error)
         return bundle, {}
@@ -107,9 +107,8 @@ def user_error(bundle: AlsBundle, equations: Equations, model: AlsModel, train: 
     """Largest distance of a folded-in vector from the trained one, over the latter's length; of 64 users."""
     fold = FoldIn(bundle.foldin, bundle.factors, equations)
     place = np.cumsum(np.bincount(train.item, minlength=len(train.items)) > 0) - 1
-    users = np.unique(train.user)
     worst = 0.0
-    for user in users[np.linspace(0, len(users) - 1, min(_PROBES, len(users))).astype(np.int64)]:
+    for user in evenly(np.unique(train.user), _PROBES):
         rows = np.flatnonzero(train.user == user)
         expected = model.user_factors[user].astype(np.float64)
         found = fold.user(place[train.item[rows]].astype(np.int64), train.value[rows])
