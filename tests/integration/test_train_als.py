@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from infra.azure.blobs import AzureBlobs
+from infra.cli import main
 from infra.local.azurite import RunningAzurite
 from infra.state.sqlite import SqliteState
 from models.registry import Registry
@@ -24,7 +26,7 @@ def test_a_fit_goes_live_with_its_users_and_a_worse_one_does_not(
     monkeypatch.setenv("PENSTOCK_RECOMMENDER", "train-als")
     ratings = tmp_path / "r.csv"
     sizes = ("--users", "80", "--items", "60", "--ratings", "900")
-    penstock("ratings", "generate", "--out", str(ratings), *sizes)
+    assert CliRunner().invoke(main.app, ["ratings", "generate", "--out", str(ratings), *sizes]).exit_code == 0
     registry = Registry(AzureBlobs(azurite.connection_string), "train-als")
 
     good = penstock("train", "als", "--ratings", str(ratings), "--promote")
