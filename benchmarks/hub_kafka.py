@@ -10,7 +10,13 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from benchmarks.load import PARTITIONS
 
-BULK = {"linger.ms": 5, "batch.num.messages": 10_000, "queue.buffering.max.messages": 1_000_000, "acks": "all"}
+BULK = {
+    "linger.ms": 5,
+    "batch.num.messages": 10_000,
+    "queue.buffering.max.messages": 1_000_000,
+    "acks": "all",
+    "delivery.report.only.error": True,  # a call per event would be most of what is measured
+}
 _PATIENCE_S = 60.0
 
 
@@ -63,7 +69,7 @@ def produce(
         for number, body in enumerate(bodies):
             while True:
                 try:
-                    producer.produce(topic, body, partition=number % PARTITIONS)
+                    producer.produce(topic, body, partition=number % PARTITIONS, on_delivery=delivered)
                     break
                 except BufferError:
                     producer.poll(0.01)

@@ -81,7 +81,7 @@ def _approximate(n: int, failures: list[str]) -> list[Figure]:
     search: Search = ApproximateSearch(bundle.index, crowd.items, probes=int(parameters["probes"]))
     ours = _lists(asked, lambda user: search.top(asked.users[user], asked.seen[user], _K).places)
     numpy = _lists(asked, lambda user: _numpy(asked, user), rounds=1)
-    recall = float(np.mean([np.isin(b, a).mean() for a, b in zip(ours[0], numpy[0], strict=True)]))
+    recall = _agreement(numpy[0], ours[0])
     if recall < 0.97:
         failures.append(f"{n} items: recall@{_K} is {recall:.4f}")
     note = (
@@ -183,6 +183,7 @@ def _implicit(crowd: Crowd) -> Top:
 
 
 def _agreement(ours: list[Int64], theirs: list[Int64]) -> float:
+    """The share of our items that are in their lists, whatever the order: equal scores may come in any."""
     return float(np.mean([np.isin(mine, other).mean() for mine, other in zip(ours, theirs, strict=True)]))
 
 

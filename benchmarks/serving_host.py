@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +51,6 @@ class Serving:
     port: int
     key: str
     pid: int
-    log: Path
 
 
 def bundle_of(crowd: Crowd) -> AlsBundle:
@@ -119,9 +117,8 @@ def serving(folder: Path, crowd: Crowd) -> Iterator[Serving]:
             "PENSTOCK_SWEEP_SCHEDULE": "0 0 0 1 1 *",
             "PENSTOCK_LEARN_SCHEDULE": "0 0 0 1 1 *",
         }
-        log = folder / "host.log"
         command = [sys.executable, "-m", "infra.local.functions_host", "--app", str(ROOT), "--port", "0"]
-        with log.open("w") as errors:
+        with (folder / "host.log").open("w") as errors:
             host = subprocess.Popen(
                 [*command, "--data-dir", str(folder / "host")],
                 env=environment, stdout=subprocess.PIPE, stderr=errors, text=True,
@@ -130,7 +127,7 @@ def serving(folder: Path, crowd: Crowd) -> Iterator[Serving]:
             assert host.stdout is not None
             ready = json.loads(host.stdout.readline())
             key = json.loads((folder / "host" / "keys.json").read_text())["functionKeys"]["default"]
-            yield Serving(ready["port"], key, host.pid, log)
+            yield Serving(ready["port"], key, host.pid)
         finally:
             host.terminate()
             host.wait(20)
@@ -141,8 +138,3 @@ def resident_mb(pid: int) -> float:
     import psutil
 
     return float(psutil.Process(pid).memory_info().rss) / 1e6
-
-
-def settle() -> None:
-    """Let start-up work end before a measurement."""
-    time.sleep(1.0)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 _SHOWN: Final = 10
 
 
-def best_trials(found: "Searched") -> tuple[list[str], list[list[object]]]:
+def best_trials(found: "Searched[Any]") -> tuple[list[str], list[list[object]]]:
     """Header and rows of the ten best trials, the best first."""
     scored = [trial for trial in found.trials if trial.score is not None]
     scored.sort(key=lambda trial: trial.score or 0.0, reverse=found.metric == "ndcg_at_k")
@@ -28,7 +28,7 @@ def print_trials(header: list[str], rows: list[list[object]]) -> None:
     output.stdout.print(output.table(header, shown))
 
 
-def write_sweep(report: Path, document: dict[str, Any], text: str, found: "Searched") -> list[Path]:
+def write_sweep(report: Path, document: dict[str, Any], text: str, found: "Searched[Any]") -> list[Path]:
     """Write the report, Markdown and the plots of the trials; the files written."""
     from training.recommend.report import write_report
     from training.recommend.sweep_plots import by_option, by_trial

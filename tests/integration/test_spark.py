@@ -138,7 +138,7 @@ def write_movielens(folder: Path, name: str, ratings: Ratings) -> Path:
     between = {"u.data": "\t", "ratings.dat": "::"}.get(name, ",")
     head = {"ratings.csv": ["userId,movieId,rating,timestamp"], "own.csv": ["ts,item,rating,user"]}.get(name, [])
     if name == "own.csv":
-        rows = [(time * 1000, f'"{i}, ""the"" item"', value, u) for u, i, value, time in rows]  # type: ignore[misc]
+        rows = [(time * 1000, f'"{i}, ""the"" item"', value, u) for u, i, value, time in rows]  # type: ignore[misc]  # other cells
     (folder / name).write_text("\n".join([*head, *(between.join(map(str, row)) for row in rows)]) + "\n")
     return folder / name
 
@@ -166,6 +166,8 @@ def test_files_are_read_as_in_memory(session: SparkSession, tmp_path: Path, name
         ("user,item,rating\na,x,five\n", "1 of 1 ratings have a rating that is not a finite number"),
         ("user,item,rating\na,x,NaN\n", "have a rating that is not a finite number"),
         ("user,item,rating\na,,3\n", "have an item that is not 1..256 characters"),
+        ("user,item,rating,ts\na,x,3,-5\n", "1 of 1 ratings have a time that is none between 1970 and 2100"),
+        ("user,item,rating,ts\na,x,3,yesterday\n", "have a time that is none"),
         ("user,item,rating\na,x,3\na,x,4\n", r"more than one for \(a, x\)"),
     ],
 )

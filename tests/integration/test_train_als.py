@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,9 @@ from infra.cli import main
 from infra.local.azurite import RunningAzurite
 from infra.state.sqlite import SqliteState
 from models.registry import Registry
+from tests.integration.commands import penstock
 
 pytestmark = pytest.mark.integration
-
-
-def penstock(*arguments: str) -> dict[str, object]:
-    done = CliRunner().invoke(main.app, [*arguments, "--json"])
-    assert done.exit_code == 0, done.output
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
 
 
 def test_a_fit_goes_live_with_its_users_and_a_worse_one_does_not(

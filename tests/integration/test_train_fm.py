@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from infra.azure.blobs import AzureBlobs
-from infra.cli import main
 from infra.local.azurite import RunningAzurite
 from models.inference.fm import load_machine
 from models.registry import Registry
+from tests.integration.commands import penstock
+from tests.unit.tastes import csv
 from tests.unit.test_recommend_fm import tastes
 
 pytestmark = pytest.mark.integration
-
-
-def penstock(*arguments: str) -> dict[str, object]:
-    done = CliRunner().invoke(main.app, [*arguments, "--json"])
-    assert done.exit_code == 0, done.output
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
 
 
 def test_a_machine_goes_live_and_a_worse_one_does_not(
@@ -33,9 +25,7 @@ def test_a_machine_goes_live_and_a_worse_one_does_not(
     monkeypatch.setenv("DataStorage", azurite.connection_string)
     monkeypatch.setenv("PENSTOCK_FM", "train-fm")
     for name, part in zip(("a.csv", "b.csv"), tastes(), strict=True):
-        rows = zip(part.user, part.item, part.value, strict=True)
-        lines = [f"{part.users[user]},{part.items[item]},{value:g}" for user, item, value in rows]
-        (tmp_path / name).write_text("\n".join(["user,item,rating", *lines]) + "\n")
+        (tmp_path / name).write_bytes(csv(part))
     files = ("--train", str(tmp_path / "a.csv"), "--test", str(tmp_path / "b.csv"))
     registry = Registry(AzureBlobs(azurite.connection_string), "train-fm")
 

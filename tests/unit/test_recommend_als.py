@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
 from models.errors import BadInput
 from models.recommend.ratings import Ratings
-from training.recommend.als import AlsOptions
+from training.recommend.als import AlsOptions, Objective
 from training.recommend.native import fit_native
 
 
@@ -42,19 +44,19 @@ def test_a_user_vector_solves_the_normal_equations_for_the_final_item_vectors(op
         np.testing.assert_allclose(model.user_factors[user], np.linalg.solve(left, chosen.T @ target), atol=1e-4)
 
 
-@pytest.mark.parametrize("objective", ["implicit", "explicit"])
-def test_the_same_seed_gives_the_same_factors_on_any_number_of_threads(objective: str) -> None:
-    options = AlsOptions(factors=4, regularization=0.5, iterations=3, objective=objective)  # type: ignore[arg-type]
+@pytest.mark.parametrize("objective", get_args(Objective))
+def test_the_same_seed_gives_the_same_factors_on_any_number_of_threads(objective: Objective) -> None:
+    options = AlsOptions(factors=4, regularization=0.5, iterations=3, objective=objective)
     one, three = (fit_native(some_ratings(), options, threads=threads) for threads in (1, 3))
     np.testing.assert_array_equal(one.item_factors, three.item_factors)
     np.testing.assert_array_equal(one.user_factors, three.user_factors)
 
 
-@pytest.mark.parametrize("objective", ["implicit", "explicit"])
-def test_users_and_items_without_ratings_have_zero_vectors(objective: str) -> None:
+@pytest.mark.parametrize("objective", get_args(Objective))
+def test_users_and_items_without_ratings_have_zero_vectors(objective: Objective) -> None:
     ratings = some_ratings()
     part = ratings.rows((ratings.user != 3) & (ratings.item != 7))
-    model = fit_native(part, AlsOptions(factors=4, regularization=0.5, objective=objective))  # type: ignore[arg-type]
+    model = fit_native(part, AlsOptions(factors=4, regularization=0.5, objective=objective))
     assert not model.user_factors[3].any()
     assert not model.item_factors[7].any()
     assert model.user_factors[2].any()
@@ -102,4 +104,4 @@ def test_what_cannot_be_fitted_is_bad_input() -> None:
 )
 def test_options_out_of_range_say_what_was_expected(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="expected"):
-        AlsOptions(**wrong)  # type: ignore[arg-type]
+        AlsOptions(**wrong)  # type: ignore[arg-type]  # a table of wrong values

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
 from models.errors import ModelRefused
+from models.manifest import Manifest
 from models.recommend.bundle import AlsBundle, decode_bundle, encode_bundle
 from models.recommend.catalogue import decode_catalogue
 from models.recommend.equations import Equations
@@ -89,9 +91,7 @@ def test_files_that_are_damaged_are_refused() -> None:
             decode_catalogue(data)
 
 
-def replace_kind(kind: str):  # type: ignore[no-untyped-def]
-    import msgspec
-
+def replace_kind(kind: str) -> Manifest:
     return msgspec.structs.replace(manifest_of(), kind=kind)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -16,13 +17,14 @@ from infra.cli.main import app
 from models.errors import BadInput, ModelRefused
 from models.recommend import metrics
 from models.recommend.ratings import Ratings
+from tests.unit.tastes import csv
 from training.recommend.fm import export
 from training.recommend.fm.calibration import best_threshold, calibrate
 from training.recommend.fm.columns import columns_of
 from training.recommend.fm.experiment import _warnings, run_fm
 from training.recommend.fm.features import item_genres, user_features
 from training.recommend.fm.fit import FmFit, fit_fm
-from training.recommend.fm.model import FmOptions, sigmoid
+from training.recommend.fm.model import FmOptions, Targets, sigmoid
 from training.recommend.fm.rows import validation_rows
 from training.recommend.fm.sweep import FmPlan, sweep_fm
 
@@ -59,10 +61,10 @@ def test_the_machine_finds_who_likes_what(fitted: FmFit) -> None:
     assert metrics.log_loss(positive, probability) < 0.5
 
 
-@pytest.mark.parametrize("targets", ["soft", "hard"])
-def test_ratings_are_predicted_where_the_targets_hold_them(targets: str) -> None:
+@pytest.mark.parametrize("targets", get_args(Targets))
+def test_ratings_are_predicted_where_the_targets_hold_them(targets: Targets) -> None:
     train, test = tastes()
-    options = FmOptions(factors=4, members=1, learning_rate=0.02, batch=256, epochs=15, targets=targets)  # type: ignore[arg-type]
+    options = FmOptions(factors=4, members=1, learning_rate=0.02, batch=256, epochs=15, targets=targets)
     model = fit_fm(train, options).model
     rating = model.rating(*model.places(test))
     if targets == "hard":
@@ -105,10 +107,9 @@ def test_the_test_part_changes_nothing_in_a_fit(fitted: FmFit) -> None:
 
 
 def test_a_test_rating_among_the_training_ratings_is_refused() -> None:
-    train, test = tastes()
+    train, _ = tastes()
     with pytest.raises(BadInput, match=r"no test rating in the training part, but 1 of 1"):
         run_fm(train, train.rows(np.arange(1)), SMALL, 1)
-    assert len(test)
 
 
 def test_ratings_that_all_say_the_same_are_refused() -> None:
@@ -248,9 +249,7 @@ def test_too_good_a_figure_on_the_movielens_pair_is_reported_as_a_leak() -> None
 
 def test_the_command_writes_means_at_the_top_and_every_seed_below(tmp_path: Path) -> None:
     for name, part in zip(("a.csv", "b.csv"), tastes(), strict=True):
-        rows = zip(part.user, part.item, part.value, strict=True)
-        lines = [f"{part.users[user]},{part.items[item]},{value:g}" for user, item, value in rows]
-        (tmp_path / name).write_text("\n".join(["user,item,rating", *lines]) + "\n")
+        (tmp_path / name).write_bytes(csv(part))
     files = ["--train", str(tmp_path / "a.csv"), "--test", str(tmp_path / "b.csv")]
     size = ["--factors", "4", "--members", "1", "--seeds", "2", "--json", "--report", str(tmp_path / "out.json")]
     result = CliRunner().invoke(app, ["train", "fm", *files, *size])

@@ -93,12 +93,30 @@ def test_wrong_columns_are_refused() -> None:
         (b"user,item,rating\n" + b"a" * 257 + b",b,1\n", "257 characters"),
         (b"user,item,rating\n\xff,b,1\n", "invalid UTF8"),
         (b"user,item,rating,ts\na,b,1,yesterday\n", "expected times as epoch seconds"),
+        (b"1\t2\t3\t9007199254740993\n", "9007199254740993 not in range"),
         (b"1\t2\t3\t-5\n", "rating 1: expected a time between 1970 and 2100, got -5"),
     ],
 )
 def test_what_is_not_ratings_is_bad_input_that_says_what_came(data: bytes, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         read_ratings(data, name="x")
+
+
+@pytest.mark.parametrize("ids", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.large_string())])
+def test_ids_may_be_any_text_of_a_parquet_file(ids: pa.DataType) -> None:
+    assert rows(read_ratings(parquet_of(pa.array(["a", "b"]).cast(ids)))) == [("a", "x", 1, 0), ("b", "x", 2, 0)]
+
+
+@pytest.mark.parametrize("ids", [pa.binary(), pa.dictionary(pa.int32(), pa.binary())])
+def test_ids_that_are_bytes_are_refused(ids: pa.DataType) -> None:
+    with pytest.raises(BadInput, match="expected users as text or whole numbers"):
+        read_ratings(parquet_of(pa.array([b"a", b"b"]).cast(ids)))
+
+
+def parquet_of(users: pa.Array) -> bytes:
+    buffer = io.BytesIO()
+    parquet.write_table(pa.table({"user": users, "item": ["x", "x"], "rating": [1.0, 2.0]}), buffer)
+    return buffer.getvalue()
 
 
 def test_a_pair_that_comes_twice_is_named() -> None:

@@ -1,11 +1,12 @@
 """Registration: graphs that answer as the model does, indexes, and the comparison with what is live."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 
-from models.errors import BadInput, ModelRefused
+from models.errors import BadInput, ModelRefused, Superseded
 from models.inference.fm import load_machine
 from models.inference.recommender import load_recommender
 from models.recommend.ratings import Ratings
@@ -16,9 +17,20 @@ from training.recommend.als import AlsModel, AlsOptions
 from training.recommend.fm.fit import FmFit, fit_fm
 from training.recommend.fm.model import FmOptions
 from training.recommend.fm.register import promote_fm, register_fm
-from training.recommend.gate import Rule, Served, judge, judged_users, metric_of, served_scorer, versus_live
+from training.recommend.gate import (
+    Rule,
+    Served,
+    Verdict,
+    judge,
+    judged_users,
+    metric_of,
+    served_scorer,
+    served_versus,
+    versus_live,
+)
 from training.recommend.items import ItemInfo
 from training.recommend.native import fit_native
+from training.recommend.promote import promote_if
 from training.recommend.ranking import scorer_of
 from training.recommend.register import Trained, register
 from training.recommend.splits import Split, split
@@ -108,14 +120,24 @@ def test_what_the_live_version_was_trained_on_does_not_speak_for_it(registry: Re
     other = split(found, "random", ratio=0.8, seed=7)
     live = register(registry, trained(other.train), clock).version
     leaked = metric_of(rule, served_scorer(Served.load(registry, live), parts.train), parts)
-    versus = versus_live(rule, registry, candidate, live, parts)
-    assert versus is not None
-    assert versus[1] < leaked
-    assert versus_live(rule, registry, candidate, None, parts) is None
+
+    def versus(version: str | None) -> tuple[float, float] | None:
+        return versus_live(
+            registry,
+            version,
+            parts.test,
+            Served.load,
+            lambda other, seen: served_versus(rule, candidate, other, parts, seen),
+        )
+
+    found_versus = versus(live)
+    assert found_versus is not None
+    assert found_versus[1] < leaked
+    assert versus(None) is None
     clock.advance(5)
     everything = register(registry, trained(found), clock).version
     with pytest.raises(BadInput, match="nothing is left"):
-        versus_live(rule, registry, candidate, everything, parts)
+        versus(everything)
 
 
 def test_at_most_five_thousand_users_are_judged_and_always_the_same() -> None:
@@ -143,6 +165,53 @@ def test_a_candidate_must_beat_popularity_and_not_be_worse_than_what_is_live(
 ) -> None:
     versus = None if live is None else (candidate, live)
     assert judge(Rule(tolerance=tolerance), candidate, baseline, versus).passed is passed
+
+
+def three_versions(registry: Registry) -> list[str]:
+    found, clock = tastes.ratings(), FakeClock()
+    versions = []
+    for _ in range(3):
+        versions.append(register(registry, trained(found), clock).version)
+        clock.advance(5)
+    return versions
+
+
+def test_a_promotion_in_between_means_another_verdict(registry: Registry) -> None:
+    ours, *others = three_versions(registry)
+    rivals = iter(others)
+    asked: list[str | None] = []
+
+    def verdict(live: str | None) -> Verdict:
+        asked.append(live)
+        for rival in rivals:
+            registry.promote(rival)
+            break
+        return Verdict(True, f"better than {live}")
+
+    outcome = promote_if(registry, ours, verdict)
+    assert asked == [None, *others]
+    assert (outcome.promoted, outcome.reason) == (True, f"better than {others[-1]}")
+    assert registry.aliases().aliases.live == ours
+
+
+def test_five_promotions_in_between_are_superseded_and_a_refusal_promotes_nothing(registry: Registry) -> None:
+    ours, *others = three_versions(registry)
+    rivals = itertools.cycle(others)
+    judged: list[Verdict] = []
+
+    def contested(_live: str | None) -> Verdict:
+        registry.promote(next(rivals))
+        return Verdict(True, "")
+
+    with pytest.raises(Superseded, match="5 other promotions"):
+        promote_if(registry, ours, contested, judged=judged.append)
+    assert len(judged) == 5
+
+    def unfair(_live: str | None) -> Verdict:
+        raise BadInput("nothing is left")
+
+    assert promote_if(registry, ours, unfair, judged=judged.append).reason == judged[-1].reason == "nothing is left"
+    assert registry.aliases().aliases.live in others
 
 
 def machine(train: Ratings, learning_rate: float) -> FmFit:

@@ -25,6 +25,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from models.errors import BadInput
 from models.recommend.ratings import Float32, Ratings
 
 Engine = Literal["native", "spark"]
@@ -80,8 +81,9 @@ def suited(options: AlsOptions, train: Ratings) -> AlsOptions:
     Regularization on both factors shrinks every singular value of the matrix of preferences by a constant (Srebro,
     Rennie & Jaakkola, "Maximum-Margin Matrix Factorization", 2004). It should take away those that noise alone has:
     up to sqrt(ratings / users) + sqrt(ratings / items) for a random matrix of ones (Latala, 2005). The multiple of
-    that, 1.9, comes from cross-validation, with the other defaults; it holds from hundreds of ratings to millions,
-    where a fixed number makes small models as flat as popularity.
+    that, 1.9, gives MovieLens 100k about the number that cross-validation chose for it. It was then checked on
+    held-out parts of generated sets, of hundreds of ratings to hundreds of thousands: that number itself makes the
+    smallest as flat as popularity, and this rule does not.
     """
     if options.regularization is not None:
         return options
@@ -94,6 +96,26 @@ def noise(train: Ratings) -> float:
     """About the largest singular value of a matrix with as many ones as `train` has, at random places."""
     users, items = len(np.unique(train.user)), len(np.unique(train.item))
     return float(np.sqrt(len(train) / users) + np.sqrt(len(train) / items))
+
+
+def check_trainable(train: Ratings, options: AlsOptions) -> None:
+    """Raises BadInput if there is nothing to fit, or a rating cannot be used as a confidence."""
+    if not len(train):
+        raise BadInput("training: expected ratings, got none")
+    if options.objective == "implicit" and options.confidence == "ratings" and not (train.value > 0).all():
+        raise BadInput(f"confidence 'ratings' needs ratings above 0, got {train.value.min():g}; use 'ones'")
+
+
+def check_distinct(train: Ratings, pairs: int) -> None:
+    """Raises BadInput unless there are as many distinct (user, item) pairs as ratings."""
+    if pairs != len(train):
+        raise BadInput(f"training: {len(train) - pairs} of {len(train)} ratings repeat a (user, item) pair")
+
+
+def check_factors(factors: Float32, options: AlsOptions) -> None:
+    """Raises BadInput if a fit with these options has gone wrong."""
+    if not np.isfinite(factors).all():
+        raise BadInput(f"training gave factors that are not finite, with {options}: use a larger regularization")
 
 
 def default_options(engine: Engine, objective: Objective = "implicit") -> AlsOptions:

@@ -5,17 +5,17 @@ user's ratings. Opset 18 has no solver, so it runs conjugate gradients in a loop
 turns G + ridge I into the identity: there the condition number is at most 1 + max(w), some ten steps.
 """
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from models.manifest import TensorSpec
+from training.graphs import onnx_model
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, NodeProto
+    from onnx import GraphProto
 
-_OPSET: Final = 18
-_IR_VERSION: Final = 9
 _MOST_STEPS: Final = 2_000
 _ENOUGH: Final = 1e-20
 """Of the squared residual, over the squared right-hand side."""
@@ -62,11 +62,11 @@ def topk_graph() -> bytes:
         node("Compress", ["place", "allowed"], ["item"], axis=0),
         node("Compress", ["best", "allowed"], ["score"], axis=0),
     ]
-    constants: dict[str, np.ndarray[Any, Any]] = {
+    constants: dict[str, npt.NDArray[np.generic]] = {
         "first": np.array([0], dtype=np.int64),
         "minus_infinity": np.array([-np.inf], dtype=np.float32),
     }
-    return _model("topk", nodes, TOPK_INPUTS, TOPK_OUTPUTS, constants)
+    return onnx_model("topk", nodes, TOPK_INPUTS, TOPK_OUTPUTS, constants)
 
 
 def foldin_graph() -> bytes:
@@ -111,7 +111,7 @@ def foldin_graph() -> bytes:
         "enough": np.array(_ENOUGH),
         "most_steps": np.array(_MOST_STEPS, dtype=np.int64),
     }
-    return _model("foldin", nodes, FOLDIN_INPUTS, FOLDIN_OUTPUTS, constants)
+    return onnx_model("foldin", nodes, FOLDIN_INPUTS, FOLDIN_OUTPUTS, constants)
 
 
 def _step() -> "GraphProto":
@@ -146,27 +146,3 @@ def _step() -> "GraphProto":
         value("rr_out", double, []),
     ]
     return helper.make_graph(nodes, "step", inputs, outputs)
-
-
-def _model(
-    name: str,
-    nodes: "list[NodeProto]",
-    inputs: list[TensorSpec],
-    outputs: list[TensorSpec],
-    constants: dict[str, np.ndarray[Any, Any]],
-) -> bytes:
-    from onnx import TensorProto, checker, helper, numpy_helper
-
-    types = {"int64": TensorProto.INT64, "float64": TensorProto.DOUBLE, "float32": TensorProto.FLOAT}
-    entering, leaving = (
-        [helper.make_tensor_value_info(spec.name, types[spec.dtype], spec.shape) for spec in specs]
-        for specs in (inputs, outputs)
-    )
-    initializers = [numpy_helper.from_array(array, key) for key, array in constants.items()]
-    graph = helper.make_graph(nodes, name, entering, leaving, initializers)
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION, producer_name="penstock"
-    )
-    checker.check_model(model, full_check=True)
-    data: bytes = model.SerializeToString()
-    return data

@@ -2,12 +2,12 @@
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from models.errors import BadInput, NotFound
 from models.inference.foldin import FoldIn
@@ -16,11 +16,14 @@ from models.recommend.bundle import AlsBundle, decode_bundle
 from models.recommend.equations import Equations
 from models.recommend.ratings import Float32, Int64, Ratings
 from models.registry import Registry
+from training.recommend.grouping import evenly, grouped
 from training.recommend.pairs import trained_on
 from training.recommend.ranking import Scorer, rank, ranking_metrics
-from training.recommend.splits import Split
+from training.recommend.splits import Bools, Split
 
 log = logging.getLogger(__name__)
+
+Loaded = TypeVar("Loaded")
 
 # More users change the figures in the third digit, and take minutes.
 _MOST_USERS: Final = 5_000
@@ -96,35 +99,47 @@ def judged_users(split: Split) -> Split:
     users = np.unique(split.test.user)
     if len(users) <= _MOST_USERS:
         return split
-    chosen = users[np.linspace(0, len(users) - 1, _MOST_USERS).astype(np.int64)]
+    chosen = evenly(users, _MOST_USERS)
     return Split(split.train, split.test.rows(np.isin(split.test.user, chosen)))
 
 
 def versus_live(
-    rule: Rule, registry: Registry, candidate: Served, version: str | None, split: Split
+    registry: Registry,
+    version: str | None,
+    test: Ratings,
+    load: Callable[[Registry, str], Loaded],
+    compared: Callable[[Loaded, Bools], tuple[float, float]],
 ) -> tuple[float, float] | None:
-    """The rule's metric of the candidate and of a live version, on held-out ratings that neither was trained on.
+    """The metric of the candidate and of live version `version`, on ratings of `test` that neither was trained on.
 
-    Held-out ratings that the live version has seen go to the part that is known of the users, for both. None if there
-    is no live version, or it cannot be loaded, which is logged: it must not keep a sound one out. Raises BadInput if
-    it has seen all of them.
+    `compared` gives both, of what `load` gives of the live version, and of which rows (bool, (n,)) it has seen. None
+    if there is no live version, or it cannot be loaded, which is logged: it must not keep a sound one out. Raises
+    BadInput if it has seen all rows.
     """
     if version is None:
         return None
     try:
-        live = Served.load(registry, version)
-        seen = trained_on(registry, live.manifest, split.test)
+        live = load(registry, version)
+        seen = trained_on(registry, registry.manifest(version), test)
     except (BadInput, NotFound) as error:
         log.error("live version %s cannot be compared with: %s", version, error)
         return None
     if seen.all():
         raise BadInput(f"live version {version} was trained on every held-out rating: nothing is left to compare on")
+    return compared(live, seen)
+
+
+def served_versus(rule: Rule, candidate: Served, live: Served, split: Split, seen: Bools) -> tuple[float, float]:
+    """The rule's metric of both versions, as they are served.
+
+    Held-out ratings that were `seen` go to the part that is known of the users, for both.
+    """
     fair = _known_too(split, seen) if seen.any() else split
     own, other = (metric_of(rule, served_scorer(each, fair.train), fair) for each in (candidate, live))
     return own, other
 
 
-def _known_too(split: Split, seen: npt.NDArray[np.bool_]) -> Split:
+def _known_too(split: Split, seen: Bools) -> Split:
     train, test = split.train, split.test
     known = Ratings(
         train.users,
@@ -146,12 +161,11 @@ def served_scorer(served: Served, train: Ratings) -> Scorer:
     place_of = {item: place for place, item in enumerate(catalogue.items)}
     own = np.array([place_of.get(item, -1) for item in train.items], dtype=np.int64)
     known = np.flatnonzero(own >= 0)
-    order = np.argsort(train.user, kind="stable")
-    start = np.concatenate([[0], np.cumsum(np.bincount(train.user, minlength=len(train.users)))])
+    by_user = grouped(train.user, len(train.users))
     popular = catalogue.ratings.astype(np.float32)
 
     def of_user(user: int) -> Float32:
-        rows = order[start[user] : start[user + 1]]
+        rows = by_user.rows(user)
         places, ratings = own[train.item[rows]], train.value[rows]
         if not (places >= 0).any():
             return popular

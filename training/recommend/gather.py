@@ -80,14 +80,18 @@ def keep(blobs: BlobStore, name: str, ratings: Ratings, run: str, now_s: float) 
     """
     check_histories(ratings, name, now_s)
     try:
-        blobs.create(f"{ACCEPTED}{name}/{run}.parquet", encode_ratings(ratings))
+        blobs.create(_kept(name, run), encode_ratings(ratings))
     except AlreadyExists:
         log.info("ratings %s were kept before", name)
 
 
 def accepted_blob(upload: str, run: str) -> str:
     """Where the ratings of blob `upload` are kept once run `run` has accepted them."""
-    return f"{ACCEPTED}{upload.partition('/')[2]}/{run}.parquet"
+    return _kept(upload.partition("/")[2], run)
+
+
+def _kept(name: str, run: str) -> str:
+    return f"{ACCEPTED}{name}/{run}.parquet"
 
 
 def accepted(blobs: BlobStore) -> list[Ratings]:

@@ -2,11 +2,15 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from models.errors import BadInput
+from models.recommend.catalogue import Catalogue
+from models.recommend.ratings import Ratings
 
 # Beside which file of ratings they lie.
 _BESIDE: Final = {
@@ -89,6 +93,19 @@ def parse_items_csv(text: str, name: str) -> dict[str, ItemInfo]:
             raise BadInput(f"{name} line {rows.line_num}: expected an id and a title, got {list(row.values())[:4]}")
         found[row[key]] = ItemInfo(row["title"], _split(row.get("genres") or ""))
     return found
+
+
+def catalogue_of(items: Sequence[str], infos: Mapping[str, ItemInfo], train: Ratings) -> Catalogue:
+    """What is known of `items` (in the order of `in_id_order`), with how often `train` rates each."""
+    known = [infos.get(item, ItemInfo("")) for item in items]
+    counts = np.bincount(train.item, minlength=len(train.items))
+    count_of = dict(zip(train.items, counts.tolist(), strict=True))
+    return Catalogue(
+        items=list(items),
+        titles=[info.title for info in known],
+        genres=[list(info.genres) for info in known],
+        ratings=np.array([count_of.get(item, 0) for item in items], dtype=np.int64),
+    )
 
 
 def encode_items(items: Mapping[str, ItemInfo]) -> bytes:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.errors import BadInput, ConfigurationError
+from models.errors import ConfigurationError
 from models.recommend.ratings import Float32, Ratings
-from training.recommend.als import AlsModel, AlsOptions, suited
+from training.recommend.als import AlsModel, AlsOptions, check_distinct, check_factors, check_trainable, suited
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -34,8 +34,8 @@ def fit_native(
     fit = _implicit if options.objective == "implicit" else _explicit
     with one_blas_thread():
         users, items = fit(matrix, found, threads or os.cpu_count() or 1, progress)
-    if not (np.isfinite(users).all() and np.isfinite(items).all()):
-        raise BadInput(f"training gave factors that are not finite, with {found}: use a larger regularization")
+    for factors in (users, items):
+        check_factors(factors, found)
     return AlsModel(users, items, found, "native", suited=found is not options)
 
 
@@ -61,18 +61,12 @@ def _matrix(train: Ratings, options: AlsOptions) -> "csr_array":
     """Ratings as float32, (n_users, n_items); under confidence "ones" 1 stands for each."""
     from scipy.sparse import csr_array
 
-    if not len(train):
-        raise BadInput("training: expected ratings, got none")
-    value = train.value
-    if options.objective == "implicit":
-        if options.confidence == "ones":
-            value = np.ones_like(value)
-        elif not (value > 0).all():
-            raise BadInput(f"confidence 'ratings' needs ratings above 0, got {value.min():g}; use 'ones'")
+    check_trainable(train, options)
+    ones = options.objective == "implicit" and options.confidence == "ones"
+    value = np.ones_like(train.value) if ones else train.value
     shape = (len(train.users), len(train.items))
     matrix = csr_array((value, (train.user, train.item)), shape=shape)
-    if matrix.nnz != len(train):
-        raise BadInput(f"training: {len(train) - matrix.nnz} of {len(train)} ratings repeat a (user, item) pair")
+    check_distinct(train, matrix.nnz)
     return matrix
 
 

@@ -194,7 +194,8 @@ def _by_rank(places: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
 
 def _balance(axes: "Axes", ratings: Ratings) -> None:
     values = _values(ratings)
-    bars = axes.bar(list(values), list(values.values()), color=["C0" if float(v) >= 4 else "0.6" for v in values])
+    colours = ["C0" if float(value) >= _POSITIVE_FROM else "0.6" for value in values]
+    bars = axes.bar(list(values), list(values.values()), color=colours)
     axes.bar_label(bars, [f"{count / len(ratings):.1%}" for count in values.values()], fontsize=8)
     axes.set_xlabel("rating (blue: 4 and more, counted as liked)")
     axes.set_ylabel("ratings")

@@ -9,7 +9,17 @@ from models.errors import BadInput, Superseded
 from models.ports import StateStore
 from models.recommend.ratings import Ratings
 from models.registry import Registry
-from training.recommend.gate import Rule, Served, Verdict, judge, judged_users, metric_of, served_scorer, versus_live
+from training.recommend.gate import (
+    Rule,
+    Served,
+    Verdict,
+    judge,
+    judged_users,
+    metric_of,
+    served_scorer,
+    served_versus,
+    versus_live,
+)
 from training.recommend.ranking import popularity
 from training.recommend.splits import Split
 from training.recommend.users import Progress, Vectors, Written, write_users
@@ -51,30 +61,53 @@ def promote(
     judged = judged_users(parts)
     candidate = metric_of(rule, served_scorer(served, judged.train), judged)
     baseline = metric_of(rule, popularity(judged.train), judged)
-    for _ in range(_ATTEMPTS):
-        aliases = registry.aliases()
-        other = None if aliases.aliases.live == version else aliases.aliases.live
-        verdict = _verdict(rule, registry, served, candidate, baseline, other, judged)
+
+    def verdict(live: str | None) -> Verdict:
+        versus = versus_live(
+            registry,
+            live,
+            judged.test,
+            Served.load,
+            lambda other, seen: served_versus(rule, served, other, judged, seen),
+        )
+        return judge(rule, candidate, baseline, versus)
+
+    def write(verdict: Verdict) -> None:
         vectors = vectors_of(served) if verdict.passed else None
         written(write_users(state, ratings, vectors, progress=progress))
-        if not verdict.passed:
-            return Outcome(version, False, verdict.reason)
+
+    return promote_if(registry, version, verdict, judged=write)
+
+
+def promote_if(
+    registry: Registry,
+    version: str,
+    verdict: Callable[[str | None], Verdict],
+    *,
+    judged: Callable[[Verdict], None] = lambda _verdict: None,
+) -> Outcome:
+    """Make `version` live if its `verdict` beside a live version (None: there is no other) is that it may.
+
+    A BadInput of `verdict` is a refusal. `judged` is called with each verdict, before anything is promoted. Another
+    promotion in between means another verdict. Raises Superseded after five.
+    """
+    for _ in range(_ATTEMPTS):
+        aliases = registry.aliases()
+        live = None if aliases.aliases.live == version else aliases.aliases.live
+        try:
+            found = verdict(live)
+        except BadInput as error:
+            found = Verdict(False, str(error))
+        judged(found)
+        if not found.passed:
+            return Outcome(version, False, found.reason)
         try:
             registry.promote(version, based_on=aliases)
         except Superseded:
             log.info("another version was promoted meanwhile: comparing with that one")
         else:
-            return Outcome(version, True, verdict.reason)
+            return Outcome(version, True, found.reason)
     raise Superseded(f"{_ATTEMPTS} other promotions came in between; run it again")
-
-
-def _verdict(
-    rule: Rule, registry: Registry, served: Served, candidate: float, baseline: float, live: str | None, judged: Split
-) -> Verdict:
-    try:
-        return judge(rule, candidate, baseline, versus_live(rule, registry, served, live, judged))
-    except BadInput as error:
-        return Verdict(False, str(error))
 
 
 def vectors_of(served: Served) -> Vectors:

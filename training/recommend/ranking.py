@@ -10,6 +10,7 @@ from models.errors import BadInput
 from models.recommend import metrics
 from models.recommend.ratings import Float32, Int32, Int64, Ratings
 from training.recommend.als import AlsModel
+from training.recommend.grouping import evenly, grouped
 from training.recommend.splits import Split
 
 # Scores of so many bytes are held at once.
@@ -60,14 +61,13 @@ def rank(scores: Scorer, split: Split, k: int) -> Ranking:
     if not len(users):
         raise BadInput("evaluation: expected users with ratings in the training and the test part, there are none")
     cold = np.bincount(train.item, minlength=n_items) == 0
-    order = np.argsort(train.user, kind="stable")
-    start = np.concatenate([[0], np.cumsum(np.bincount(train.user, minlength=n_users))])
+    by_user = grouped(train.user, n_users)
     blocks = []
     for block in _blocks(users, max(1, _BLOCK_BYTES // (4 * n_items))):
         table = np.array(scores(block), dtype=np.float32)
         table[:, cold] = -np.inf
-        seen = np.concatenate([order[start[user] : start[user + 1]] for user in block])
-        table[np.repeat(np.arange(len(block)), start[block + 1] - start[block]), train.item[seen]] = -np.inf
+        seen = [by_user.rows(user) for user in block]
+        table[np.repeat(np.arange(len(block)), [*map(len, seen)]), train.item[np.concatenate(seen)]] = -np.inf
         blocks.append(metrics.best_first(table, k))
     return Ranking(users, np.concatenate(blocks))
 
@@ -78,7 +78,12 @@ def hit_metrics(ranking: Ranking, split: Split) -> dict[str, float]:
     row = np.full(len(test.users), -1, dtype=np.int64)
     row[ranking.users] = np.arange(len(ranking.users))
     counted = row[test.user] >= 0
-    hits, relevant = metrics.hits_in(ranking.lists, row[test.user[counted]], test.item[counted])
+    return foreseen(ranking.lists, row[test.user[counted]], test.item[counted])
+
+
+def foreseen(lists: Int64, row: Int64, item: npt.NDArray[np.integer]) -> dict[str, float]:
+    """How well lists foresee: `item[i]` is relevant to `lists[row[i]]`; both (n,). Means over the lists, by name."""
+    hits, relevant = metrics.hits_in(lists, row, item)
     return {
         "map": metrics.mean_average_precision(hits, relevant),
         "map_at_k": metrics.map_at_k(hits, relevant),
@@ -95,7 +100,7 @@ def ranking_metrics(ranking: Ranking, split: Split) -> dict[str, float]:
     return hit_metrics(ranking, split) | {
         "coverage": metrics.coverage(ranking.lists, int((count > 0).sum())),
         "novelty": metrics.novelty(ranking.lists, count),
-        "diversity": metrics.diversity(_sample(ranking.lists), cosine_by_users(train)),
+        "diversity": metrics.diversity(evenly(ranking.lists, _DIVERSE_USERS), cosine_by_users(train)),
     }
 
 
@@ -172,9 +177,3 @@ def evaluate(model: AlsModel, split: Split, k: int) -> Evaluation:
 def _blocks(users: Int64, size: int) -> Iterator[Int64]:
     for begin in range(0, len(users), size):
         yield users[begin : begin + size]
-
-
-def _sample(lists: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    if len(lists) <= _DIVERSE_USERS:
-        return lists
-    return lists[np.linspace(0, len(lists) - 1, _DIVERSE_USERS).astype(np.int64)]

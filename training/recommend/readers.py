@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from models.columns import parse_columns
+from models.contracts.readings import MAX_EPOCH_US, MILLISECONDS_FROM
 from models.errors import BadInput
 from models.recommend.ratings import Float32, Int32, Int64, Ratings
 
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_ID: Final = 256
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
+CONTROL: Final = r"[\x00-\x1f\x7f-\x9f]"
+"""A regular expression, for Python and Java."""
+LATEST_S: Final = MAX_EPOCH_US // 1_000_000
+"""Times end before this one."""
 _HEAD_BYTES: Final = 65_536
-# As of telemetry: larger numbers are milliseconds. Times end with the year 2100.
-_MILLISECONDS_FROM: Final = 1e11
-_LATEST_S: Final = 4_102_444_800
 _MOVIELENS_HEADER: Final = ["userId", "movieId", "rating", "timestamp"]
 
 
@@ -52,11 +53,11 @@ class _Layout:
     quotes: bool = True
 
 
-_MOVIELENS: Final = RatingColumns("userId", "movieId", "rating", "timestamp")
-_U_DATA: Final = _Layout("\t", _MOVIELENS_HEADER, _MOVIELENS, quotes=False)
+MOVIELENS: Final = RatingColumns("userId", "movieId", "rating", "timestamp")
+_U_DATA: Final = _Layout("\t", _MOVIELENS_HEADER, MOVIELENS, quotes=False)
 # The delimiter of two colons leaves an empty column between any two.
 _RATINGS_DAT: Final = _Layout(
-    ":", ["userId", "_1", "movieId", "_2", "rating", "_3", "timestamp"], _MOVIELENS, quotes=False
+    ":", ["userId", "_1", "movieId", "_2", "rating", "_3", "timestamp"], MOVIELENS, quotes=False
 )
 
 
@@ -68,6 +69,8 @@ def read_ratings(source: Path | bytes, *, name: str | None = None, columns: Rati
     where one is to blame, for a file that is empty, broken or not ratings, for ids that are empty, longer than 256
     characters or hold control characters, and for a rating that is missing or not finite.
     """
+    import pyarrow as pa
+
     called = name or (str(source) if isinstance(source, Path) else "ratings")
     head = _head(source)
     if not head.strip():
@@ -78,14 +81,15 @@ def read_ratings(source: Path | bytes, *, name: str | None = None, columns: Rati
         else:
             layout = _layout(head, columns, called)
             table, used = _text(source, layout), layout.columns
+        return _ratings(table, used, called)
     except OSError as error:
         # Arrow raises plain OSErrors for broken files too; one with a number is the operating system's.
         if error.errno is not None:
             raise
         raise BadInput(f"{called}: {error}") from error
-    except ValueError as error:  # Arrow's ArrowInvalid is one
+    except (ValueError, pa.ArrowNotImplementedError) as error:
+        # A ValueError is Arrow's ArrowInvalid, or says that text is not UTF-8.
         raise BadInput(f"{called}: {error}") from error
-    return _ratings(table, used, called)
 
 
 def _head(source: Path | bytes) -> bytes:
@@ -100,21 +104,20 @@ def _layout(head: bytes, columns: RatingColumns | None, called: str) -> _Layout:
         first = head.split(b"\n", 1)[0].decode("utf-8-sig").strip("\r")
     except UnicodeDecodeError as error:
         raise BadInput(f"{called}: expected ratings as text or Parquet, got other bytes ({error})") from error
-    if columns is None and _numbers(first.split("::")):
+    if columns is None and is_movielens(first.split("::")):
         return _RATINGS_DAT
-    if columns is None and _numbers(first.split("\t")):
+    if columns is None and is_movielens(first.split("\t")):
         return _U_DATA
     delimiter = "\t" if "\t" in first and "," not in first else ","
     header = next(csv.reader([first], delimiter=delimiter), [])
-    used = _chosen(header, columns)
+    used = columns or columns_named(header)
     _check_columns(header, used, called)
     return _Layout(delimiter, None, used)
 
 
-def _chosen(names: list[str], columns: RatingColumns | None) -> RatingColumns:
-    if columns is None and {"userId", "movieId", "rating"} <= set(names):
-        return _MOVIELENS
-    return columns or RatingColumns()
+def columns_named(names: list[str]) -> RatingColumns:
+    """MovieLens' own columns where a file has them, else the default ones."""
+    return MOVIELENS if {"userId", "movieId", "rating"} <= set(names) else RatingColumns()
 
 
 def _check_columns(names: list[str], columns: RatingColumns, called: str) -> None:
@@ -124,7 +127,7 @@ def _check_columns(names: list[str], columns: RatingColumns, called: str) -> Non
             raise BadInput(f"{called}: expected one column {name!r}, got {found}; say which with --columns")
 
 
-def _numbers(cells: list[str]) -> bool:
+def is_movielens(cells: list[str]) -> bool:
     """Whether these are the cells of a MovieLens line: two ids, a rating and a time, all numbers."""
     try:
         return len([float(cell) for cell in cells]) == 4
@@ -161,7 +164,7 @@ def _parquet(source: Path | bytes, columns: RatingColumns | None) -> "tuple[pa.T
         source if isinstance(source, Path) else pa.BufferReader(source), pre_buffer=False
     ) as file:
         names = file.schema_arrow.names
-        columns = _chosen(names, columns)
+        columns = columns or columns_named(names)
         wanted = {columns.user, columns.item, columns.rating, columns.ts}
         return file.read(columns=[name for name in names if name in wanted], use_threads=False), columns
 
@@ -183,15 +186,17 @@ def _ids(column: "pa.ChunkedArray", what: str, called: str) -> tuple[list[str], 
 
     if column.null_count:
         raise BadInput(f"{called}: expected a {what} in every row, {column.null_count} have none")
-    if not pa.types.is_dictionary(column.type):
-        if not (pa.types.is_integer(column.type) or pa.types.is_string(column.type)):
-            raise BadInput(f"{called}: expected {what}s as text or whole numbers, got {column.type}")
+    held = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    text_types = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer)
+    if not any(of_type(held) for of_type in text_types):
+        raise BadInput(f"{called}: expected {what}s as text or whole numbers, got {column.type}")
+    if column.type != pa.dictionary(pa.int32(), pa.string()):
         column = column.cast(pa.string()).dictionary_encode()
     coded = column.unify_dictionaries().combine_chunks()
     ids: list[str] = coded.dictionary.to_pylist()
     codes: Int32 = coded.indices.to_numpy()
     for place, text in enumerate(ids):
-        if not 0 < len(text) <= MAX_ID or _CONTROL.search(text):
+        if not 0 < len(text) <= MAX_ID or re.search(CONTROL, text):
             row = int(np.flatnonzero(codes == place)[0]) + 1
             raise BadInput(
                 f"{called}: rating {row}: expected a {what} of 1..{MAX_ID} characters, no control ones, "
@@ -221,13 +226,13 @@ def _times(column: "pa.ChunkedArray", called: str) -> Int64:
         seconds = column.to_numpy() / 1e6
     elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         given = column.cast(pa.float64()).to_numpy()
-        seconds = np.where(given >= _MILLISECONDS_FROM, given / 1000, given)
+        seconds = np.where(given >= MILLISECONDS_FROM, given / 1000, given)
     else:
         raise BadInput(
             f"{called}: expected times as epoch seconds, epoch milliseconds or ISO 8601, got {column.type} "
             f"({str(column[0])[:40]!r})"
         )
-    wrong = ~((seconds >= 0) & (seconds < _LATEST_S))
+    wrong = ~((seconds >= 0) & (seconds < LATEST_S))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise BadInput(f"{called}: rating {row + 1}: expected a time between 1970 and 2100, got {column[row]}")

@@ -4,8 +4,6 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version as installed_version
 from typing import Final
 
 import numpy as np
@@ -15,16 +13,17 @@ from models.inference.foldin import FoldIn
 from models.manifest import Manifest
 from models.ports import Clock
 from models.recommend.bundle import EXACT, FACTORS_FILE, KIND, AlsBundle, encode_bundle
-from models.recommend.catalogue import Catalogue
 from models.recommend.equations import Equations
 from models.recommend.ratings import Ratings
 from models.registry import Registry
 from training.recommend.als import AlsModel
 from training.recommend.export import TOPK_INPUTS, TOPK_OUTPUTS, foldin_graph, topk_graph
+from training.recommend.grouping import evenly
 from training.recommend.index import LARGE, with_index
-from training.recommend.items import ItemInfo
+from training.recommend.items import ItemInfo, catalogue_of
 from training.recommend.pairs import PAIRS_FILE, encode_pairs
 from training.recommend.parity import check_parity
+from training.stamp import creator, stamped
 
 USER_TOLERANCE: Final = 1e-3
 """Largest difference of a folded-in user vector from the trained one, as a share of the latter's length."""
@@ -50,9 +49,7 @@ def register(registry: Registry, trained: Trained, clock: Clock, *, large: int =
 
     Raises ModelRefused if a graph does not answer what the model answers, BadInput if a metric is not finite.
     """
-    for name, value in trained.metrics.items():
-        if not np.isfinite(value):
-            raise BadInput(f"metric {name} is {value}: the fit has failed")
+    check_finite(trained.metrics)
     bundle = bundle_of(trained)
     parameters = {**trained.model.parameters(), **trained.split, "search": EXACT}
     if len(bundle.catalogue) >= large:
@@ -67,14 +64,13 @@ def register(registry: Registry, trained: Trained, clock: Clock, *, large: int =
             "does not give the trained vector"
         )
     files = {**encode_bundle(bundle), PAIRS_FILE: encode_pairs(trained.train)}
-    # Whole seconds: registering the same again within one is then the same version, byte for byte.
-    created_at = float(int(clock.now()))
+    stamp = stamped(clock, files[FACTORS_FILE])
     manifest = Manifest(
         kind=KIND,
         model=registry.model,
-        version=version_of(created_at, files[FACTORS_FILE]),
-        created_at=created_at,
-        creator=f"penstock {installed_version('penstock')}, {trained.model.engine} ALS",
+        version=stamp.version,
+        created_at=stamp.created_at,
+        creator=creator(f"{trained.model.engine} ALS"),
         inputs=TOPK_INPUTS,
         outputs=TOPK_OUTPUTS,
         metrics={**trained.metrics, **parity},
@@ -84,25 +80,24 @@ def register(registry: Registry, trained: Trained, clock: Clock, *, large: int =
     return registry.publish(manifest, files)
 
 
+def check_finite(metrics: Mapping[str, float]) -> None:
+    """Raises BadInput, with their names, if metrics of a fit are not finite."""
+    wrong = {name: value for name, value in metrics.items() if not np.isfinite(value)}
+    if wrong:
+        raise BadInput(f"metrics {wrong}: the fit has failed")
+
+
 def bundle_of(trained: Trained) -> AlsBundle:
     """What the version holds: factors and facts of every item with a training rating."""
-    train = trained.train
-    infos = [trained.items.get(item) for item in train.items]
-    catalogue = Catalogue(
-        items=train.items,
-        titles=[info.title if info else "" for info in infos],
-        genres=[list(info.genres) if info else [] for info in infos],
-        ratings=np.bincount(train.item, minlength=len(train.items)).astype(np.int64),
-    )
+    catalogue = catalogue_of(trained.train.items, trained.items, trained.train)
     return AlsBundle(trained.model.item_factors, catalogue, topk_graph(), foldin_graph()).trained()
 
 
 def _indexed(bundle: AlsBundle, trained: Trained) -> tuple[AlsBundle, dict[str, int | float | str]]:
     """The bundle with an index, measured with vectors of real users; without, where its library is not installed."""
     users = trained.model.user_factors[np.unique(trained.train.user)]
-    chosen = np.linspace(0, len(users) - 1, min(_INDEX_PROBES, len(users))).astype(np.int64)
     try:
-        return with_index(bundle, users[chosen])
+        return with_index(bundle, evenly(users, _INDEX_PROBES))
     except ImportError as error:
         log.warning("%d items are searched exactly: %s (pip install 'penstock[ann]')", len(bundle.catalogue), error)
         return bundle, {}
@@ -112,9 +107,8 @@ def user_error(bundle: AlsBundle, equations: Equations, model: AlsModel, train: 
     """Largest distance of a folded-in vector from the trained one, over the latter's length; of 64 users."""
     fold = FoldIn(bundle.foldin, bundle.factors, equations)
     place = np.cumsum(np.bincount(train.item, minlength=len(train.items)) > 0) - 1
-    users = np.unique(train.user)
     worst = 0.0
-    for user in users[np.linspace(0, len(users) - 1, min(_PROBES, len(users))).astype(np.int64)]:
+    for user in evenly(np.unique(train.user), _PROBES):
         rows = np.flatnonzero(train.user == user)
         expected = model.user_factors[user].astype(np.float64)
         found = fold.user(place[train.item[rows]].astype(np.int64), train.value[rows])
@@ -134,9 +128,3 @@ def fingerprint(ratings: Ratings) -> str:
     for column in (ratings.user, ratings.item, ratings.value, ratings.time_s):
         digest.update(np.ascontiguousarray(column[order]).tobytes())
     return digest.hexdigest()
-
-
-def version_of(created_at: float, data: bytes) -> str:
-    """Sorts by time; the digest tells apart what was made in one second."""
-    stamp = datetime.fromtimestamp(created_at, UTC).strftime("%Y%m%dT%H%M%SZ")
-    return f"{stamp}-{hashlib.sha256(data).hexdigest()[:8]}"

@@ -30,6 +30,7 @@ import numpy.typing as npt
 
 from models.errors import BadInput
 from models.recommend.ratings import Ratings, in_id_order
+from training.recommend.grouping import ranks
 
 Kind = Literal["random", "stratified", "chronological", "recommenders"]
 By = Literal["user", "item", "all"]
@@ -129,13 +130,7 @@ def _groups(ratings: Ratings, by: By | None) -> npt.NDArray[np.int32]:
 
 def _first_of_groups(group: npt.NDArray[np.int32], keys: Sequence[npt.NDArray[Any]], ratio: float) -> Bools:
     """Which rows are among the first rint(ratio * count) of their group, in the order of `keys`, then of rows."""
-    order = np.lexsort([*reversed(keys), group])
-    counts = np.bincount(group)
-    start = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    ordered = group[order]
-    rank = np.arange(len(group)) - start[ordered]
-    chosen = np.empty(len(group), dtype=np.bool_)
-    chosen[order] = rank < np.rint(ratio * counts)[ordered]
+    chosen: Bools = ranks(group, keys) < np.rint(ratio * np.bincount(group))[group]
     return chosen
 
 

@@ -10,10 +10,10 @@ import dataclasses
 import logging
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     import optuna
 
 Fit = Callable[[Ratings, AlsOptions], AlsModel]
+Params = dict[str, int | float | str]
+"""Options that are searched, by name."""
+Options = TypeVar("Options")
 
 _LOCK_WAIT_S: Final = 120
 # Whether the ridge is the number itself, or the number times how many ratings there are.
@@ -43,33 +46,23 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     state: str
     score: float | None
-    options: dict[str, int | float | str]
+    options: Params
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class Searched(Generic[Options]):
     """A finished search."""
 
     metric: str
-    """"ndcg_at_k", higher is better, or "rmse", lower is better: the mean over folds."""
-    best: AlsOptions
+    """What trials were compared by, the mean over folds: "ndcg_at_k", of which more is better, or an error."""
+    best: Options
     best_score: float
     trials: list[Trial]
+    """In the order of their numbers."""
 
 
-class Searched(Protocol):
-    """A finished search, as plots need it."""
-
-    @property
-    def metric(self) -> str:
-        """What trials were compared by: "ndcg_at_k", of which more is better, or an error."""
-        ...
-
-    @property
-    def trials(self) -> list[Trial]:
-        """All trials, in the order of their numbers."""
-        ...
+Sweep = Searched[AlsOptions]
 
 
 class Planned(Protocol):
@@ -121,33 +114,73 @@ def sweep_als(
     `progress` is called with the number of finished trials. Raises BadInput if the stored study is about something
     else, or no trial succeeded; ConfigurationError if Optuna is not installed.
     """
-    if trials < 1 or jobs < 1:
-        raise BadInput(f"sweep: expected at least one trial and one job, got {trials} and {jobs}")
     parts = folds(train, plan.n_folds, plan.seed)
     opened = open_study(study, name, plan, train)
-    progress(len(finished_trials(opened)))
+
+    def score(options: AlsOptions, part: Split) -> float:
+        model = fit(part.train, options)
+        if plan.metric == "rmse":
+            return rating_metrics(model.predict, part)["rmse"]
+        return hit_metrics(rank(scorer_of(model), part, plan.k), part)[plan.metric]
+
+    with one_blas_thread():
+        search(
+            opened,
+            _start(plan, parts[0].train),
+            parts,
+            lambda trial: _options(_suggested(trial, plan), plan),
+            score,
+            trials=trials,
+            jobs=jobs,
+            progress=progress,
+        )
+    best = opened.best_trial
+    winner = _carried_over(_options(best.params, plan), plan, parts[0].train, train)
+    return sweep_of(opened, plan, winner)
+
+
+def search(
+    study: "optuna.Study",
+    first: Params,
+    parts: Sequence[Split],
+    suggested: Callable[["optuna.Trial"], Options],
+    score: Callable[[Options, Split], float],
+    *,
+    trials: int,
+    jobs: int = 1,
+    progress: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Do what is missing of `trials` trials, each scored by the mean over `parts`; a new study begins with `first`.
+
+    `suggested` draws the options of a trial, `score` fits and measures them on a part. `jobs` trials run at once.
+    `progress` is called with the number of finished trials. Raises BadInput if no trial has succeeded.
+    """
+    if trials < 1 or jobs < 1:
+        raise BadInput(f"sweep: expected at least one trial and one job, got {trials} and {jobs}")
+    progress(len(_finished(study)))
 
     def run(count: int, at_once: int) -> None:
-        opened.optimize(
-            lambda trial: _score(trial, parts, fit, plan),
+        study.optimize(
+            lambda trial: _mean(trial, suggested(trial), parts, score),
             n_trials=count,
             n_jobs=at_once,
             catch=(BadInput,),
-            callbacks=[lambda at, _: progress(len(finished_trials(at)))],
+            callbacks=[lambda at, _: progress(len(_finished(at)))],
         )
 
-    with one_blas_thread():
-        if not opened.trials:
-            # Alone: two threads may both take a trial that waits in SQLite.
-            opened.enqueue_trial(_start(plan, parts[0].train))
-            run(1, 1)
-        if (missing := trials - len(finished_trials(opened))) > 0:
-            run(missing, min(jobs, missing))
-    if not any(trial.state.name == "COMPLETE" for trial in opened.trials):
-        raise BadInput(f"sweep: none of {len(opened.trials)} trials succeeded")
-    best = opened.best_trial
-    winner = _carried_over(_options(best.params, plan), plan, parts[0].train, train)
-    return Sweep(plan.metric, winner, best.value or 0.0, [trial_of(each) for each in opened.trials])
+    if not study.trials:
+        # Alone: two threads may both take a trial that waits in SQLite.
+        study.enqueue_trial(first)
+        run(1, 1)
+    if (missing := trials - len(_finished(study))) > 0:
+        run(missing, min(jobs, missing))
+    if not any(trial.state.name == "COMPLETE" for trial in study.trials):
+        raise BadInput(f"sweep: none of {len(study.trials)} trials succeeded")
+
+
+def sweep_of(study: "optuna.Study", plan: Planned, best: Options) -> Searched[Options]:
+    """What a searched study says. `best`: whole options of its best trial."""
+    return Searched(plan.metric, best, study.best_value, [_trial(each) for each in study.trials])
 
 
 def open_study(path: Path, name: str, plan: Planned, train: Ratings) -> "optuna.Study":
@@ -196,31 +229,29 @@ def open_study(path: Path, name: str, plan: Planned, train: Ratings) -> "optuna.
     return study
 
 
-def finished_trials(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
+def _finished(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
     """Those that need not be done again; one that was running when its process was killed must."""
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
 
 
-def _score(trial: "optuna.Trial", parts: list[Split], fit: Fit, plan: Plan) -> float:
+def _mean(
+    trial: "optuna.Trial", options: Options, parts: Sequence[Split], score: Callable[[Options, Split], float]
+) -> float:
+    """The mean score over the parts, given up early where those so far are poor beside other trials'."""
     import optuna
 
-    options = _options(_suggested(trial, plan), plan)
     scores: list[float] = []
-    for fold, part in enumerate(parts):
-        model = fit(part.train, options)
-        if plan.metric == "rmse":
-            scores.append(rating_metrics(model.predict, part)["rmse"])
-        else:
-            scores.append(hit_metrics(rank(scorer_of(model), part, plan.k), part)[plan.metric])
-        trial.report(math.fsum(scores) / len(scores), fold)
+    for number, part in enumerate(parts):
+        scores.append(score(options, part))
+        trial.report(math.fsum(scores) / len(scores), number)
         if trial.should_prune():
             raise optuna.TrialPruned
     return math.fsum(scores) / len(scores)
 
 
-def _suggested(trial: "optuna.Trial", plan: Plan) -> dict[str, int | float | str]:
+def _suggested(trial: "optuna.Trial", plan: Plan) -> Params:
     low, high = _RIDGE if (plan.engine, plan.objective) == ("native", "implicit") else _RIDGE_BY_COUNT
-    found: dict[str, int | float | str] = {
+    found: Params = {
         "factors": trial.suggest_int("factors", 8, 160),
         "regularization": trial.suggest_float("regularization", low, high, log=True),
         "iterations": trial.suggest_int("iterations", 5, 30),
@@ -231,7 +262,7 @@ def _suggested(trial: "optuna.Trial", plan: Plan) -> dict[str, int | float | str
     return found
 
 
-def _start(plan: Plan, train: Ratings) -> dict[str, int | float | str]:
+def _start(plan: Plan, train: Ratings) -> Params:
     options = suited(default_options(plan.engine, plan.objective), train)
     names = ["factors", "regularization", "iterations"]
     if plan.objective == "implicit":
@@ -247,11 +278,11 @@ def _carried_over(options: AlsOptions, plan: Plan, fold: Ratings, train: Ratings
     return msgspec.structs.replace(options, regularization=round(scaled, 3))
 
 
-def _options(params: dict[str, int | float | str], plan: Plan) -> AlsOptions:
+def _options(params: Params, plan: Plan) -> AlsOptions:
     return msgspec.convert({**params, "objective": plan.objective, "seed": plan.seed}, AlsOptions)
 
 
-def trial_of(trial: "optuna.trial.FrozenTrial") -> Trial:
+def _trial(trial: "optuna.trial.FrozenTrial") -> Trial:
     """What a report says of a trial."""
     complete = trial.state.name == "COMPLETE"
     return Trial(

@@ -1,6 +1,6 @@
 """Plots of a sweep: how it went, and what each option does to the score."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def by_trial(sweep: Searched) -> Plot:
+def by_trial(sweep: Searched[Any]) -> Plot:
     """Score of each finished trial, and the best so far."""
 
     def plot(axes: "Axes") -> None:
@@ -32,7 +32,7 @@ def by_trial(sweep: Searched) -> Plot:
     return plot
 
 
-def by_option(sweep: Searched) -> Plot:
+def by_option(sweep: Searched[Any]) -> Plot:
     """Score over the regularisation, sized by factors, coloured by the confidence if there is one."""
 
     def plot(axes: "Axes") -> None:

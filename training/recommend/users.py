@@ -36,6 +36,7 @@ from models.recommend.profile import (
 )
 from models.recommend.ratings import Int64, Ratings
 from training.recommend.gather import forgotten_users
+from training.recommend.grouping import grouped
 
 log = logging.getLogger(__name__)
 
@@ -90,14 +91,13 @@ def write_users(
     Users are taken in id order, in batches of 200; after each `progress` is called with the numbers of users done and
     of all. `threads` wait for the store side by side. A user who is deleted meanwhile stays deleted.
     """
-    order = np.argsort(ratings.user, kind="stable")
-    start = np.concatenate([[0], np.cumsum(np.bincount(ratings.user, minlength=len(ratings.users)))]).tolist()
+    by_user = grouped(ratings.user, len(ratings.users))
     total = len(ratings.users)
     forgotten = forgotten_users(state)
     changed = 0
 
     def write(user: int) -> bool:
-        incoming = _incoming(ratings, order[start[user] : start[user + 1]])
+        incoming = _incoming(ratings, by_user.rows(user))
         until_us = forgotten.get(ratings.users[user], -1)
         return _write(state, ratings.users[user], incoming, until_us, vectors)
 

@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 from models.recommend.generator import Generated
+from training.recommend.items import ItemInfo, encode_items
 
 
 def write_generated(made: Generated, path: Path) -> Path:
@@ -23,8 +24,6 @@ def write_generated(made: Generated, path: Path) -> Path:
             )
         )
     described = path.with_name(f"{path.stem}.items.csv")
-    with described.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(("item", "title", "genres"))
-        rows.writerows(zip(ratings.items, made.titles, made.genres, strict=True))
+    facts = zip(ratings.items, made.titles, made.genres, strict=True)
+    described.write_bytes(encode_items({item: ItemInfo(title, (genre,)) for item, title, genre in facts}))
     return described

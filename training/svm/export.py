@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from models.features import FEATURES
 from models.inference import ModelBank
 from models.inference.weights import Float64, merge
 from models.manifest import TensorSpec
 from models.windowspec import WindowSpec
+from training.graphs import onnx_model
 from training.history import Series
 from training.svm.fit import Fitted
 
 PARITY_TOLERANCE = 1e-5
 """Largest difference of the decision value, as a share of max(1, nu * n)."""
 
-_OPSET = 18
-_IR_VERSION = 9
 _PROBES = 256
 _FAR_PROBES = 16
 _F = len(FEATURES)
@@ -34,7 +34,7 @@ OUTPUTS = [TensorSpec("dec", "float32", ["B"]), TensorSpec("dist", "float32", ["
 
 def bank_graph() -> bytes:
     """The ONNX graph of `models.inference.bank`; the same for every fleet, so always the same bytes."""
-    from onnx import TensorProto, checker, helper, numpy_helper
+    from onnx import TensorProto, helper
 
     node = helper.make_node
     nodes = [
@@ -67,22 +67,11 @@ def bank_graph() -> bytes:
         node("Log", ["rho_b"], ["log_rho"]),
         node("Sub", ["log_rho", "l"], ["dist"]),
     ]
-    types = {"int64": TensorProto.INT64, "float64": TensorProto.DOUBLE, "float32": TensorProto.FLOAT}
-    inputs, outputs = (
-        [helper.make_tensor_value_info(spec.name, types[spec.dtype], spec.shape) for spec in specs]
-        for specs in (INPUTS, OUTPUTS)
-    )
-    constants = [
-        numpy_helper.from_array(np.array([-1], dtype=np.int64), "last"),
-        numpy_helper.from_array(np.array([[1.0]], dtype=np.float32), "one"),
-    ]
-    graph = helper.make_graph(nodes, "one_class_svm_bank", inputs, outputs, constants)
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION, producer_name="penstock"
-    )
-    checker.check_model(model)
-    data: bytes = model.SerializeToString()
-    return data
+    constants: dict[str, npt.NDArray[np.generic]] = {
+        "last": np.array([-1], dtype=np.int64),
+        "one": np.array([[1.0]], dtype=np.float32),
+    }
+    return onnx_model("one_class_svm_bank", nodes, INPUTS, OUTPUTS, constants)
 
 
 def parity(fitted: Sequence[Fitted]) -> dict[Series, float]:

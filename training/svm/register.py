@@ -1,9 +1,7 @@
 """Turns a fitted fleet into a registered version: parity gate, merge with an older version, manifest."""
 
-import hashlib
 import io
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING
 
@@ -26,6 +24,7 @@ from models.ports import Clock
 from models.registry import Registry
 from models.windowspec import WindowSpec
 from training.history import Series, fingerprint
+from training.stamp import creator, stamped
 from training.svm.export import INPUTS, OUTPUTS, PARITY_TOLERANCE, bank_graph, parity
 from training.svm.fit import Fleet, Refusal, SvmOptions
 
@@ -93,13 +92,12 @@ def register(
         ESTIMATORS_FILE: _dump({fit.windows.series: fit.estimator for fit in fleet.fitted}),
         REPORT_FILE: msgspec.json.encode(report),
     }
-    # Whole seconds: registering the same again within one is then the same version, byte for byte.
-    created_at = float(int(clock.now()))
+    stamp = stamped(clock, files[WEIGHTS_FILE])
     manifest = Manifest(
         model=registry.model,
-        version=_version(created_at, files[WEIGHTS_FILE]),
-        created_at=created_at,
-        creator=f"penstock {installed_version('penstock')}, scikit-learn {installed_version('scikit-learn')}",
+        version=stamp.version,
+        created_at=stamp.created_at,
+        creator=creator(f"scikit-learn {installed_version('scikit-learn')}"),
         features=list(FEATURES),
         window=spec.name,
         inputs=INPUTS,
@@ -177,9 +175,3 @@ def _dump(estimators: "dict[Series, Pipeline]") -> bytes:
     buffer = io.BytesIO()
     joblib.dump(estimators, buffer, compress=("zlib", 1))
     return buffer.getvalue()
-
-
-def _version(created_at: float, weights: bytes) -> str:
-    """Sorts by time; the digest tells apart what was made in one second."""
-    stamp = datetime.fromtimestamp(created_at, UTC).strftime("%Y%m%dT%H%M%SZ")
-    return f"{stamp}-{hashlib.sha256(weights).hexdigest()[:8]}"

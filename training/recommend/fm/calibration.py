@@ -3,11 +3,9 @@
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from training.recommend.fm.model import Float64, sigmoid
-
-Bools = npt.NDArray[np.bool_]
+from training.recommend.splits import Bools
 
 _STEPS: Final = 50
 _ENOUGH: Final = 1e-10

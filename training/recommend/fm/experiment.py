@@ -11,7 +11,7 @@ from models.recommend.ratings import Ratings
 from training.recommend.checks import check_disjoint
 from training.recommend.fm.columns import Features
 from training.recommend.fm.export import build_fm, check_parity
-from training.recommend.fm.fit import FmFit, fit_fm
+from training.recommend.fm.fit import FmFit, classified, fit_fm
 from training.recommend.fm.model import FmModel, FmOptions
 
 # On MovieLens' own pair ua.base and ua.test every published or measured model stays below this: what is above has
@@ -84,7 +84,7 @@ def run_fm(
                 user_features=user_features,
                 item_features=item_features,
                 device=device,
-                progress=lambda stage, epoch, number=number: progress(number, stage, epoch),  # type: ignore[misc]
+                progress=lambda stage, epoch, number=number: progress(number, stage, epoch),  # type: ignore[misc]  # mypy cannot type such a lambda
             )
         )
     reports = [_seed_report(fit, test) for fit in fits]
@@ -96,12 +96,7 @@ def measure(model: FmModel, test: Ratings) -> dict[str, float]:
     user, item = model.places(test)
     probability = model.probability(user, item)
     positive = test.value >= model.options.liked_from
-    found = {
-        "accuracy": metrics.accuracy(positive, probability >= model.threshold),
-        "f1": metrics.f1(positive, probability >= model.threshold),
-        "log_loss": metrics.log_loss(positive, probability),
-        "auc": metrics.auc(positive, probability),
-    }
+    found = classified(positive, probability, model.threshold)
     rating = model.rating(user, item)
     if rating is not None:
         found |= {"rmse": metrics.rmse(test.value, rating), "mae": metrics.mae(test.value, rating)}

@@ -4,17 +4,18 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from models.errors import ModelRefused
+from models.manifest import TensorSpec
+from models.recommend.fm_bundle import GRAPH_FILE
+from training.graphs import onnx_model
 from training.recommend.fm.fit import FmFit
 from training.recommend.fm.model import Float64, FmModel, Places, sigmoid
 
-NAME: Final = "fm.onnx"
-_OPSET: Final = 17
-_IR: Final = 8
+INPUTS: Final = [TensorSpec("user", "int64", ["n"]), TensorSpec("item", "int64", ["n"])]
+OUTPUTS: Final = [TensorSpec("probability", "float32", ["n"])]
 _TOLERANCE: Final = 1e-5
 _CHECKED: Final = 20_000
 
@@ -34,31 +35,20 @@ def build_fm(model: FmModel) -> bytes:
         "intercept": np.array(model.intercept, dtype=np.float32),
         "last": np.array([1], dtype=np.int64),
     }
+    node = helper.make_node
     nodes = [
-        helper.make_node("Gather", ["user_vectors", "user"], ["u"]),
-        helper.make_node("Gather", ["item_vectors", "item"], ["v"]),
-        helper.make_node("Gather", ["user_biases", "user"], ["user_bias"]),
-        helper.make_node("Gather", ["item_biases", "item"], ["item_bias"]),
-        helper.make_node("Mul", ["u", "v"], ["products"]),
-        helper.make_node("ReduceSum", ["products", "last"], ["pairs"], keepdims=0),
-        helper.make_node("Sum", ["pairs", "user_bias", "item_bias", "offset"], ["score"]),
-        helper.make_node("Mul", ["score", "slope"], ["scaled"]),
-        helper.make_node("Add", ["scaled", "intercept"], ["logit"]),
-        helper.make_node("Sigmoid", ["logit"], ["probability"]),
+        node("Gather", ["user_vectors", "user"], ["u"]),
+        node("Gather", ["item_vectors", "item"], ["v"]),
+        node("Gather", ["user_biases", "user"], ["user_bias"]),
+        node("Gather", ["item_biases", "item"], ["item_bias"]),
+        node("Mul", ["u", "v"], ["products"]),
+        node("ReduceSum", ["products", "last"], ["pairs"], keepdims=0),
+        node("Sum", ["pairs", "user_bias", "item_bias", "offset"], ["score"]),
+        node("Mul", ["score", "slope"], ["scaled"]),
+        node("Add", ["scaled", "intercept"], ["logit"]),
+        node("Sigmoid", ["logit"], ["probability"]),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "factorization_machine",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, ["n"]) for name in ("user", "item")],
-        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["n"])],
-        [numpy_helper.from_array(array, name) for name, array in weights.items()],
-    )
-    made = helper.make_model(
-        graph, producer_name="penstock", opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR
-    )
-    onnx.checker.check_model(made, full_check=True)
-    data: bytes = made.SerializeToString()
-    return data
+    return onnx_model("factorization_machine", nodes, INPUTS, OUTPUTS, weights)
 
 
 def check_parity(fit: FmFit, graph: bytes) -> float:
@@ -78,7 +68,7 @@ def check_parity(fit: FmFit, graph: bytes) -> float:
     difference = max(difference, float(np.abs(given - model.probability(*unknown)).max()))
     if not difference <= _TOLERANCE:
         raise ModelRefused(
-            f"{NAME}: probabilities differ from PyTorch's by {difference:.1e}, allowed {_TOLERANCE:.0e}"
+            f"{GRAPH_FILE}: probabilities differ from PyTorch's by {difference:.1e}, allowed {_TOLERANCE:.0e}"
         )
     return difference
 

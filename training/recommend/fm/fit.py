@@ -18,7 +18,8 @@ from training.recommend.fm.calibration import best_threshold, calibrate
 from training.recommend.fm.columns import Columns, Features, columns_of
 from training.recommend.fm.model import Float64, FmModel, FmOptions, sigmoid
 from training.recommend.fm.network import Machines
-from training.recommend.fm.rows import Bools, Rows, validation_rows
+from training.recommend.fm.rows import Rows, validation_rows
+from training.recommend.splits import Bools
 
 Progress = Callable[[str, int], None]
 
@@ -83,7 +84,7 @@ def fit_fm(
         high=rows.high,
         options=options,
     )
-    validation = _measured(positive, probability, threshold)
+    validation = classified(positive, probability, threshold) | {"rows": float(len(positive))}
     return FmFit(model, stopped.epochs, validation, time.monotonic() - begun, machines)
 
 
@@ -173,13 +174,13 @@ class _Training:
             self._adam.step()
 
 
-def _measured(positive: Bools, probability: Float64, threshold: float) -> dict[str, float]:
+def classified(positive: Bools, probability: Float64, threshold: float) -> dict[str, float]:
+    """accuracy, f1, log_loss and auc of n answers: yes from `threshold` on, right where `positive` says so."""
     return {
         "accuracy": accuracy(positive, probability >= threshold),
         "f1": f1(positive, probability >= threshold),
         "log_loss": log_loss(positive, probability),
         "auc": auc(positive, probability),
-        "rows": float(len(positive)),
     }
 
 

@@ -11,8 +11,8 @@ from models.errors import BadInput
 from models.recommend.ratings import Ratings
 from training.recommend.fm.columns import Columns, places_in
 from training.recommend.fm.model import FmOptions
-
-Bools = npt.NDArray[np.bool_]
+from training.recommend.grouping import ranks
+from training.recommend.splits import Bools
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,5 @@ def validation_rows(user: npt.NDArray[np.integer], share: float, seed: int) -> B
     counts = np.bincount(user)
     each = max(1, round(share * len(user) / max(1, int((counts > 0).sum()))))
     draw = np.random.default_rng(seed).random(len(user))
-    order = np.lexsort((draw, user))
-    rank = np.empty(len(user), dtype=np.int64)
-    rank[order] = np.arange(len(user)) - np.repeat(np.cumsum(counts) - counts, counts)
-    chosen: Bools = rank < np.minimum(each, counts // 3)[user]
+    chosen: Bools = ranks(user, [draw]) < np.minimum(each, counts // 3)[user]
     return chosen

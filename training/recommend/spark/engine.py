@@ -6,7 +6,7 @@ import numpy as np
 
 from models.errors import BadInput
 from models.recommend.ratings import Float32, Ratings
-from training.recommend.als import AlsModel, AlsOptions
+from training.recommend.als import AlsModel, AlsOptions, check_distinct, check_factors, check_trainable
 from training.recommend.spark.frames import frame_of_ratings
 
 if TYPE_CHECKING:
@@ -25,13 +25,8 @@ def fit_spark(train: Ratings, options: AlsOptions, session: "SparkSession") -> A
     factors that are equal up to the order of sums. Raises BadInput if there is nothing to fit, a (user, item) pair
     comes twice, a rating cannot be used as a confidence, or the factors are not finite.
     """
-    if not len(train):
-        raise BadInput("training: expected ratings, got none")
-    pairs = train.user.astype(np.int64) * len(train.items) + train.item
-    if repeated := len(train) - len(np.unique(pairs)):
-        raise BadInput(f"training: {repeated} of {len(train)} ratings repeat a (user, item) pair")
-    if options.objective == "implicit" and options.confidence == "ratings" and not (train.value > 0).all():
-        raise BadInput(f"confidence 'ratings' needs ratings above 0, got {train.value.min():g}; use 'ones'")
+    check_trainable(train, options)
+    check_distinct(train, len(np.unique(train.user.astype(np.int64) * len(train.items) + train.item)))
     fitted = fit_frame(frame_of_ratings(train, session), len(train), options)
     return AlsModel(
         vectors_by_place(fitted.userFactors, len(train.users), options),
@@ -77,6 +72,5 @@ def vectors_by_place(factors: "DataFrame", count: int, options: AlsOptions) -> F
     vectors = np.zeros((count, options.factors), dtype=np.float32)
     found = table.column("features").combine_chunks().flatten().to_numpy(zero_copy_only=False)
     vectors[table.column("id").to_numpy()] = found.reshape(-1, options.factors)
-    if not np.isfinite(vectors).all():
-        raise BadInput(f"training gave factors that are not finite, with {options}: use a larger regularization")
+    check_factors(vectors, options)
     return vectors

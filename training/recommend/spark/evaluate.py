@@ -10,6 +10,7 @@ import numpy as np
 from models.errors import BadInput
 from models.recommend import metrics
 from models.recommend.ratings import Float32, Int64
+from training.recommend.ranking import foreseen
 
 if TYPE_CHECKING:
     from pyspark.ml.recommendation import ALSModel
@@ -106,14 +107,7 @@ def _sums(block: "list[Row]", item_factors: Float32, count: Int64, k: int) -> _S
     scores[:, count == 0] = -np.inf
     scores[_pairs([row["seen"] for row in block])] = -np.inf
     lists = metrics.best_first(scores, k)
-    hits, relevant = metrics.hits_in(lists, *_pairs([row["relevant"] for row in block]))
-    means = {
-        "map": metrics.mean_average_precision(hits, relevant),
-        "map_at_k": metrics.map_at_k(hits, relevant),
-        "ndcg_at_k": metrics.ndcg_at_k(hits, relevant),
-        "precision_at_k": metrics.precision_at_k(hits),
-        "recall_at_k": metrics.recall_at_k(hits, relevant),
-    }
+    means = foreseen(lists, *_pairs([row["relevant"] for row in block]))
     listed = np.bincount(lists[lists >= 0], minlength=len(count))
     return _Sums(len(block), {name: mean * len(block) for name, mean in means.items()}, listed)
 

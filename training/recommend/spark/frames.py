@@ -1,22 +1,26 @@
 """Ratings as Spark DataFrames: from memory or from files, with text ids or with places."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models.contracts.readings import MILLISECONDS_FROM
 from models.errors import BadInput
 from models.recommend.ratings import Ratings, in_id_order
-from training.recommend.readers import MAX_ID, RatingColumns
+from training.recommend.readers import (
+    CONTROL,
+    LATEST_S,
+    MAX_ID,
+    MOVIELENS,
+    RatingColumns,
+    columns_named,
+    is_movielens,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import Column, DataFrame, SparkSession
-
-# As the readers in memory: larger numbers are milliseconds.
-_MILLISECONDS_FROM: Final = 1e11
-_MOVIELENS: Final = RatingColumns("userId", "movieId", "rating", "timestamp")
-_CONTROL: Final = r"[\x00-\x1f\x7f-\x9f]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,33 +101,22 @@ def _table(ratings: Ratings) -> "pa.Table":
 def _raw(path: str, session: "SparkSession", columns: RatingColumns | None) -> "tuple[DataFrame, RatingColumns]":
     if path.rstrip("/").endswith(".parquet"):
         frame = session.read.parquet(path)
-        return frame, columns or _columns_named(frame.columns)
+        return frame, columns or columns_named(frame.columns)
     head = session.read.text(path).head()
     line = (head[0] if head else "").lstrip("\ufeff")
     if not line.strip():
         raise BadInput(f"{path}: expected ratings, got an empty file")
     for delimiter in ("::", "\t"):
-        if columns is None and _is_movielens(line.split(delimiter)):
-            raw = session.read.csv(path, sep=delimiter, quote="", schema=_schema(_MOVIELENS))
-            return raw, _MOVIELENS
+        if columns is None and is_movielens(line.split(delimiter)):
+            raw = session.read.csv(path, sep=delimiter, quote="", schema=_schema(MOVIELENS))
+            return raw, MOVIELENS
     delimiter = "\t" if "\t" in line and "," not in line else ","
     frame = session.read.csv(path, sep=delimiter, header=True, multiLine=True, escape='"', encoding="UTF-8")
-    return frame, columns or _columns_named(frame.columns)
+    return frame, columns or columns_named(frame.columns)
 
 
 def _schema(columns: RatingColumns) -> str:
     return f"{columns.user} string, {columns.item} string, {columns.rating} string, {columns.ts} string"
-
-
-def _columns_named(names: list[str]) -> RatingColumns:
-    return _MOVIELENS if {"userId", "movieId", "rating"} <= set(names) else RatingColumns()
-
-
-def _is_movielens(cells: list[str]) -> bool:
-    try:
-        return len([float(cell) for cell in cells]) == 4
-    except ValueError:
-        return False
 
 
 def _columns(raw: "DataFrame", used: RatingColumns) -> "list[Column]":
@@ -140,7 +133,7 @@ def _columns(raw: "DataFrame", used: RatingColumns) -> "list[Column]":
         given = sql.expr(f"try_cast(`{used.ts}` as double)")
         moment = sql.expr(f"unix_timestamp(try_cast(`{used.ts}` as timestamp))").cast("double")
         given = sql.coalesce(given, moment)
-        seconds = sql.when(given >= _MILLISECONDS_FROM, given / 1000).otherwise(given)
+        seconds = sql.when(given >= MILLISECONDS_FROM, given / 1000).otherwise(given)
     return [
         sql.col(f"`{used.user}`").cast("string").alias("user"),
         sql.col(f"`{used.item}`").cast("string").alias("item"),
@@ -156,16 +149,18 @@ def _check(frame: "DataFrame", path: str) -> None:
     def bad_id(name: str) -> "Column":
         text = sql.col(name)
         length = sql.length(text)
-        return text.isNull() | (length < 1) | (length > MAX_ID) | text.rlike(_CONTROL)
+        return text.isNull() | (length < 1) | (length > MAX_ID) | text.rlike(CONTROL)
 
     value = sql.col("value")
     bad_value = value.isNull() | sql.isnan(value) | (sql.abs(value) == float("inf"))
+    time_s = sql.col("time_s")
+    bad_time = time_s.isNull() | (time_s < 0) | (time_s >= LATEST_S)
     reasons = {
         "rows": sql.lit(True),
         f"have a user that is not 1..{MAX_ID} characters without control ones": bad_id("user"),
         f"have an item that is not 1..{MAX_ID} characters without control ones": bad_id("item"),
         "have a rating that is not a finite number": bad_value,
-        "have a time that is none": sql.col("time_s").isNull(),
+        "have a time that is none between 1970 and 2100": bad_time,
     }
     counts = frame.agg(*(sql.count_if(reason).alias(name) for name, reason in reasons.items())).first()
     assert counts is not None, "an aggregate without groups has one row"

@@ -48,7 +48,7 @@ def spark_session(
     """
     require_java()
     try:
-        import pyspark.sql  # noqa: F401
+        import pyspark.sql  # noqa: F401  # only to see that it is there
     except ImportError as error:
         raise ConfigurationError(f"{error}; install what Spark needs: pip install 'penstock[training]'") from error
     scratch = Path(tempfile.mkdtemp(prefix="penstock-spark-"))
@@ -88,7 +88,7 @@ def _started(master: str, settings: dict[str, str], java_log: Path) -> "SparkSes
             return SparkSession.builder.config(conf=conf).getOrCreate()
         # What Java itself prints goes to a file: it comes before any logging is set up.
         with java_log.open("wb") as output:
-            gateway = launch_gateway(conf, {"stdout": output, "stderr": output})  # type: ignore[no-untyped-call]
+            gateway = launch_gateway(conf, {"stdout": output, "stderr": output})  # type: ignore[no-untyped-call]  # pyspark's own
         return SparkSession(SparkContext(conf=conf, gateway=gateway))
     except (PySparkException, Py4JError) as error:
         said = java_log.read_text(errors="replace")[-2000:] if java_log.exists() else ""
