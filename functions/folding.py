@@ -19,6 +19,7 @@ are skipped and the rest comes out the same. Only `raised_at` and `updated_at` t
 
 Storage that forgets (Azurite after a kill): `etags` remember which predictions were applied. When others stand under
 their name, or none, `rewind` sets the position back and the new ones are applied; cursors skip what they repeat.
+Until then nothing that follows is applied.
 """
 
 import logging
@@ -186,11 +187,27 @@ class Folder:
         """
         position, etag = self._read(partition)
         batches, more = self._following(partition, position.applied_until, at_hand)
-        if not batches:
+        if not batches or not self._last_stands(partition, position):
             return 0, False
         writes = self._apply(partition, [batch.predictions for batch in batches])
         self._commit(partition, writes, position, position.applied([batch.etag for batch in batches]), etag)
         return len(batches), more
+
+    def _last_stands(self, partition: StreamPartition, position: FoldPosition) -> bool:
+        """Whether the predictions applied last are still those in storage.
+
+        If not, they may come back with windows that were not applied, and what follows would pass them by. Whoever
+        stores or finds them rewinds, and folds.
+        """
+        seq = position.applied_until - 1
+        applied = position.etag_of(seq)
+        if applied is None:
+            return True
+        present = self._blobs.head(prediction_blob(partition.hub, partition.spec, partition.number, seq))
+        if present is not None and present.etag == applied:
+            return True
+        log.warning("predictions of %s are lost or changed at batch %d: waiting for them", partition.key, seq)
+        return False
 
     def _following(
         self, partition: StreamPartition, seq: int, at_hand: Mapping[int, StoredPredictions]

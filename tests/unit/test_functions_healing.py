@@ -12,7 +12,7 @@ from functions import folding
 from functions.scoring import handle_batch
 from models.errors import PenstockError
 from models.names import batch_prefix
-from tests.unit.telemetry import SPEC, Plant, ValueBank, Window, message_bytes
+from tests.unit.telemetry import MINUTE_US, SPEC, Plant, ValueBank, Window, message_bytes
 
 FORGETS_S = 10.0
 LOCK = timedelta(minutes=10)
@@ -147,3 +147,17 @@ def test_any_order_duplication_crash_and_loss_gives_the_same_alerts(small_transa
         deliver(undisturbed, len(straight.batches) - 1)
     assert plant.alerts() == undisturbed.alerts()
     assert plant.folder.position(folding.StreamPartition("readings", SPEC, 0)).applied_until == len(stream.batches)
+
+
+def test_a_batch_waits_while_the_one_before_it_is_lost_and_written_again_with_other_windows() -> None:
+    plant = Plant()
+    healthy, faulty, later = Window(0, "a", -1.0), Window(1, "a", 3.0), Window(2, "a", -1.0)
+    plant.write_batch(0, [healthy])
+    deliver(plant, 0)
+    forget(plant, 2)
+    plant.write_batch(0, [healthy, faulty])
+    plant.write_batch(1, [later])
+    deliver(plant, 1)
+    deliver(plant, 0)
+    (alert,) = plant.alerts()
+    assert (alert.start_us, alert.cleared_us) == (faulty.minute * MINUTE_US, later.minute * MINUTE_US)
