@@ -32,7 +32,6 @@ from models.runs import Runs
 
 log = logging.getLogger(__name__)
 
-USER_LISTS: Final = "recommend-in/"
 SHARD_USERS: Final = 250
 
 
