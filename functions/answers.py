@@ -6,7 +6,7 @@ from typing import Final
 
 import azure.functions as func
 
-from models.errors import BadInput, ConfigurationError, NotFound, TryLater
+from models.errors import BadInput, ConfigurationError, Damaged, NotFound, TryLater
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def answer(query: Callable[[], object]) -> func.HttpResponse:
         return _error(404, error)
     except TryLater as error:
         return _error(503, error, {"Retry-After": str(max(1, round(error.retry_after_s)))})
-    except ConfigurationError as error:
+    except (ConfigurationError, Damaged) as error:
         log.error("%s", error)
         return _error(500, error)
     status = 200 if getattr(body, "ok", True) else 503
