@@ -32,6 +32,14 @@ def answer(query: Callable[[], object]) -> func.HttpResponse:
     return func.HttpResponse(msgspec.json.encode(body), status_code=status, mimetype=_JSON)
 
 
+def query_of(req: func.HttpRequest) -> dict[str, str]:
+    """The parameters of a request, with those that are empty, which hosts leave out: `?k=` is not `k` left out."""
+    from urllib.parse import parse_qsl, urlsplit
+
+    named = dict(parse_qsl(urlsplit(req.url).query, keep_blank_values=True))
+    return {**{name: text for name, text in named.items() if not text}, **req.params}
+
+
 def _error(status: int, error: Exception, headers: dict[str, str] | None = None) -> func.HttpResponse:
     import msgspec
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from functions.answers import answer
+from functions.answers import answer, query_of
 from functions.triggers import STORAGE, put_off, taking
 from models.names import SHARD_QUEUE, UPLOADS, USER_LISTS
 
@@ -82,7 +82,7 @@ def _add_http(blueprint: func.Blueprint, services: Callable[[], "RunServices"]) 
         """`GET /api/runs?kind=&limit=`."""
         from functions.runs.queries import list_runs
 
-        return answer(lambda: list_runs(req.params, services().runs))
+        return answer(lambda: list_runs(query_of(req), services().runs))
 
     @blueprint.route("runs/{id}", methods=["GET"])
     def run(req: func.HttpRequest) -> func.HttpResponse:

@@ -13,6 +13,7 @@ from infra.cli import main
 from infra.local.azurite import RunningAzurite
 from infra.state.sqlite import SqliteState
 from models.contracts.feedback import ForgetEvent
+from models.inference.recommender import load_recommender
 from models.recommend.history import apply_events
 from models.registry import Registry
 from tests.integration.commands import penstock
@@ -37,6 +38,11 @@ def test_a_fit_goes_live_with_its_users_and_a_worse_one_does_not(
     assert registry.aliases().aliases.live == good["version"]
     manifest = registry.manifest(str(good["version"]))
     assert manifest.metrics["ndcg_at_k"] == good["ndcg_at_k"]
+    (listed,) = penstock("models", "list", "--model", "train-als")["versions"]
+    assert (listed["items"], "series" in listed) == (manifest.items, False)
+    assert manifest.items == len(load_recommender(registry, manifest.version).catalogue)
+    shown = CliRunner().invoke(main.app, ["models", "list", "--model", "train-als"]).stdout
+    assert f"{manifest.items} items" in shown
     state = SqliteState(tmp_path / "state.db")
     assert len(state.query("recommender", id_prefix="profile")) == 80
 

@@ -83,7 +83,7 @@ def test_later_feedback_stays_and_older_ratings_are_replaced() -> None:
     write_users(state, three(), vectors())
     assert (found := profile(state, "u")) is not None
     assert found.ratings == {"a": Rated(1.0, 150_000_000, "k1"), "b": Rated(3.0, 200_000_000)}
-    assert found.replaced == ["k2"]
+    assert (found.replaced, found.spent) == (["k2"], {"k2": ("b", 1.0)})
 
 
 def test_a_corrected_rating_of_the_same_time_counts() -> None:

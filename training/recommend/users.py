@@ -23,7 +23,6 @@ from models.ports import Document, Put, Remove, StateStore
 from models.recommend.history import apply_events
 from models.recommend.profile import (
     CONTAINER,
-    MAX_REPLACED,
     PROFILE_ID,
     Profile,
     Rated,
@@ -140,19 +139,18 @@ def take_back(state: StateStore, taken: Ratings, rest: Ratings, *, threads: int 
 
 def merged(profile: Profile, incoming: Mapping[str, Rated]) -> Profile:
     """The profile with the incoming ratings that are not older than its own; the same object if none is news."""
-    ratings, replaced = dict(profile.ratings), list(profile.replaced)
+    ratings, longer = dict(profile.ratings), profile
     for item, rated in incoming.items():
         before = ratings.get(item)
         if before is not None:
             if (rated.time_us, rated.key) < (before.time_us, before.key):
                 continue
-            if before.key:
-                replaced.append(before.key)
+            longer = longer.replacing(item, before)
         ratings[item] = rated
     kept = newest(ratings)
     if kept == profile.ratings:
         return profile
-    return msgspec.structs.replace(profile, ratings=kept, replaced=replaced[-MAX_REPLACED:])
+    return msgspec.structs.replace(longer, ratings=kept)
 
 
 def _incoming(ratings: Ratings, rows: Int64) -> dict[str, Rated]:
