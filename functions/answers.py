@@ -6,7 +6,7 @@ from typing import Final
 
 import azure.functions as func
 
-from models.errors import BadInput, ConfigurationError, NotFound, TryLater
+from models.errors import BadInput, ConfigurationError, Damaged, NotFound, TryLater
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +25,19 @@ def answer(query: Callable[[], object]) -> func.HttpResponse:
         return _error(404, error)
     except TryLater as error:
         return _error(503, error, {"Retry-After": str(max(1, round(error.retry_after_s)))})
-    except ConfigurationError as error:
+    except (ConfigurationError, Damaged) as error:
         log.error("%s", error)
         return _error(500, error)
     status = 200 if getattr(body, "ok", True) else 503
     return func.HttpResponse(msgspec.json.encode(body), status_code=status, mimetype=_JSON)
+
+
+def query_of(req: func.HttpRequest) -> dict[str, str]:
+    """The parameters of a request, with those that are empty, which hosts leave out: `?k=` is not `k` left out."""
+    from urllib.parse import parse_qsl, urlsplit
+
+    named = dict(parse_qsl(urlsplit(req.url).query, keep_blank_values=True))
+    return {**{name: text for name, text in named.items() if not text}, **req.params}
 
 
 def _error(status: int, error: Exception, headers: dict[str, str] | None = None) -> func.HttpResponse:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from functions.answers import answer
+from functions.answers import answer, query_of
 from functions.triggers import STORAGE, put_off, taking
-from models.names import SHARD_QUEUE
+from models.names import SHARD_QUEUE, UPLOADS, USER_LISTS
 
 if TYPE_CHECKING:
     from functions.runs.services import RunServices
@@ -31,14 +31,14 @@ def pipeline(services: Callable[[], "RunServices"], *, sweep_schedule: str, retr
 def _add_uploads(blueprint: func.Blueprint, services: Callable[[], "RunServices"]) -> None:
     # Event Grid, not polling: Azure's own scan of a container may take minutes.
     @blueprint.blob_trigger(
-        arg_name="upload", path="ratings-in/{name}", connection=STORAGE, source=func.BlobSource.EVENT_GRID
+        arg_name="upload", path=f"{UPLOADS}{{name}}", connection=STORAGE, source=func.BlobSource.EVENT_GRID
     )
     def receive_ratings(upload: func.InputStream) -> None:
         """At least once per version of a blob; the run's id depends on that version alone."""
         services().intake.receive(str(upload.name))
 
     @blueprint.blob_trigger(
-        arg_name="upload", path="recommend-in/{name}", connection=STORAGE, source=func.BlobSource.EVENT_GRID
+        arg_name="upload", path=f"{USER_LISTS}{{name}}", connection=STORAGE, source=func.BlobSource.EVENT_GRID
     )
     def receive_users(upload: func.InputStream) -> None:
         """At least once per version of a blob; shards and results are created once."""
@@ -82,7 +82,7 @@ def _add_http(blueprint: func.Blueprint, services: Callable[[], "RunServices"]) 
         """`GET /api/runs?kind=&limit=`."""
         from functions.runs.queries import list_runs
 
-        return answer(lambda: list_runs(req.params, services().runs))
+        return answer(lambda: list_runs(query_of(req), services().runs))
 
     @blueprint.route("runs/{id}", methods=["GET"])
     def run(req: func.HttpRequest) -> func.HttpResponse:

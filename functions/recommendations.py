@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from functions.answers import answer
+from functions.answers import answer, query_of
 
 if TYPE_CHECKING:
     from functions.recommend.services import RecommendServices
@@ -31,7 +31,7 @@ def _add_users(blueprint: func.Blueprint, services: Callable[[], "RecommendServi
         """`GET /api/users/{id}/recommendations?k=&exclude=&genre=&explain=&variant=&page=`."""
         from functions.recommend.lists import recommend
 
-        return answer(lambda: recommend(_named(req, "user"), req.params, services()))
+        return answer(lambda: recommend(_named(req, "user"), query_of(req), services()))
 
     @blueprint.route("users/{id}", methods=["DELETE"])
     def forget_user(req: func.HttpRequest) -> func.HttpResponse:
@@ -47,14 +47,14 @@ def _add_items(blueprint: func.Blueprint, services: Callable[[], "RecommendServi
         """`GET /api/items/{id}/similar?k=&exclude=&genre=&variant=`."""
         from functions.recommend.items import similar
 
-        return answer(lambda: similar(_named(req, "item"), req.params, services()))
+        return answer(lambda: similar(_named(req, "item"), query_of(req), services()))
 
     @blueprint.route("items/popular", methods=["GET"])
     def popular_items(req: func.HttpRequest) -> func.HttpResponse:
         """`GET /api/items/popular?k=&exclude=&genre=&variant=`."""
         from functions.recommend.items import popular
 
-        return answer(lambda: popular(req.params, services()))
+        return answer(lambda: popular(query_of(req), services()))
 
     @blueprint.route("variants", methods=["GET"])
     def variant_counts(req: func.HttpRequest) -> func.HttpResponse:

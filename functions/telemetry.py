@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from functions.answers import answer
+from functions.answers import answer, query_of
 from functions.triggers import STORAGE, put_off, taking
 from models.names import SCORE_QUEUE
 
@@ -69,14 +69,14 @@ def _add_http(blueprint: func.Blueprint, services: Callable[[], "Services"]) -> 
         """`GET /api/alerts?device=&sensor=&status=&limit=`."""
         from functions.queries import list_alerts
 
-        return answer(lambda: list_alerts(req.params, services().state))
+        return answer(lambda: list_alerts(query_of(req), services().state))
 
     @blueprint.route("devices", methods=["GET"])
     def devices(req: func.HttpRequest) -> func.HttpResponse:
         """`GET /api/devices?device=&limit=`."""
         from functions.queries import list_devices
 
-        return answer(lambda: list_devices(req.params, services().state))
+        return answer(lambda: list_devices(query_of(req), services().state))
 
     @blueprint.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
     def health(req: func.HttpRequest) -> func.HttpResponse:

@@ -8,6 +8,7 @@
     │   ├── AlreadyExists   a create-only write found the name taken
     │   └── Superseded      a conditional write found another version than the one it read
     ├── NotFound            the named thing does not exist
+    ├── Damaged             what is stored of one thing cannot be read: everything else goes on without it
     └── ConfigurationError  settings or installation are wrong; the message says what to do
 
 Anything else that is raised is a bug and may end the process: its supervisor restarts it.
@@ -49,6 +50,10 @@ class Superseded(Conflict):
 
 class NotFound(PenstockError):
     """The named thing does not exist."""
+
+
+class Damaged(PenstockError):
+    """What is stored of one thing cannot be read; the message names it."""
 
 
 class ConfigurationError(PenstockError):

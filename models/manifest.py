@@ -38,6 +38,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     outputs: list[TensorSpec]
     series: int = 0
     """Of a bank: how many (device, sensor) pairs it can score."""
+    items: int = 0
+    """Of a recommender: how many items it knows."""
     metrics: dict[str, float]
     parameters: dict[str, int | float | str]
     data_fingerprint: str

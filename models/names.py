@@ -10,6 +10,10 @@ TRAIN_QUEUE = "train-requests"
 RECOMMEND_QUEUE = "recommend-requests"
 SHARD_QUEUE = "recommend-shards"
 
+UPLOADS = "ratings-in/"
+"""Where ratings are uploaded."""
+USER_LISTS = "recommend-in/"
+"""Where lists of users are uploaded."""
 SHARDS = "recommend-work/"
 """Where the shards of lists of users lie, run by run, until the run ends."""
 

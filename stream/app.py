@@ -85,7 +85,14 @@ def create_app(
     def steps(tp: TP) -> Steps:
         if tp.topic == config.hub:
             return Partition(config, tp.partition, blobs, queue, clock)
-        return RatingsPartition(tp.topic, tp.partition, blobs, state, interval_s=config.checkpoint_interval_s)
+        return RatingsPartition(
+            tp.topic,
+            tp.partition,
+            blobs,
+            state,
+            interval_s=config.checkpoint_interval_s,
+            max_ahead_s=config.max_ahead_s,
+        )
 
     workers = Workers(steps, _broker_of(app))
     app.positions = workers

@@ -59,12 +59,15 @@ class _Item:
 class RatingsPartition:
     """State and steps of one partition (`stream.steps`)."""
 
-    def __init__(self, hub: str, number: int, blobs: BlobStore, state: StateStore, *, interval_s: float) -> None:
+    def __init__(
+        self, hub: str, number: int, blobs: BlobStore, state: StateStore, *, interval_s: float, max_ahead_s: float
+    ) -> None:
         self._hub = hub
         self._number = number
         self._blobs = blobs
         self._state = state
         self._interval_s = interval_s
+        self._max_ahead_s = max_ahead_s
         self._start_at(0, Counters(), [])
 
     # ------------------------------------------------------------------ start
@@ -107,31 +110,34 @@ class RatingsPartition:
             return
         if not self._pending:
             self._pending_since = time.monotonic()
-        for offset, body in zip(chunk.offset.tolist(), chunk.body, strict=True):
+        for offset, append_us, body in zip(chunk.offset.tolist(), chunk.append_us.tolist(), chunk.body, strict=True):
             # Beyond what was read there may be a segment of a rival, who has applied what is in it.
             if offset >= self.checkpoint_offset:
-                self._take(offset, body)
+                self._take(offset, append_us, body)
         self.next_offset = int(chunk.offset[-1]) + 1
 
-    def _take(self, offset: int, body: Body) -> None:
+    def _take(self, offset: int, append_us: int, body: Body) -> None:
         try:
             event = decode(body)
         except BadInput as error:
-            text = as_text(body) if isinstance(body, bytes) else ""
-            self._dead_bytes += len(text)
-            letter = DeadLetter(
-                hub=self._hub,
-                partition=self._number,
-                offset=offset,
-                item=0,
-                reason=Reason.MALFORMED,
-                detail=str(error),
-                body=text,
-            )
-            self._pending.append(_Item(offset, letter))
-        else:
-            self._pending.append(_Item(offset, event))
-            self._to_apply.append(event)
+            self._set_aside(offset, body, Reason.MALFORMED, str(error))
+            return
+        ahead_s = (event.time_us - append_us) / 1e6
+        if ahead_s > self._max_ahead_s:
+            # It would win over all that its user does until then; a wish to be forgotten would take it all.
+            limit = f"time_us: expected at most {self._max_ahead_s:g} s after the event's arrival"
+            self._set_aside(offset, body, Reason.AHEAD_OF_CLOCK, f"{limit}, got {ahead_s:g} s after it")
+            return
+        self._pending.append(_Item(offset, event))
+        self._to_apply.append(event)
+
+    def _set_aside(self, offset: int, body: Body, reason: Reason, detail: str) -> None:
+        text = as_text(body) if isinstance(body, bytes) else ""
+        self._dead_bytes += len(text)
+        letter = DeadLetter(
+            hub=self._hub, partition=self._number, offset=offset, item=0, reason=reason, detail=detail, body=text
+        )
+        self._pending.append(_Item(offset, letter))
 
     def close_idle(self, silent_for_s: float) -> None:
         """Nothing: ratings wait for nobody."""

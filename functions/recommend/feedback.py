@@ -57,16 +57,16 @@ def forget(user: str | None, here: RecommendServices) -> Forgotten:
 
 def _is_known(profile: Profile, item: str, key: str, rating: float) -> bool:
     """Whether a rating came before under this key. Raises BadInput if it was another one."""
-    if key in profile.replaced:
+    used = profile.spent.get(key)
+    if used is None and key in profile.replaced:  # a document from before `spent`
         return True
-    for rated_item, rated in profile.ratings.items():
-        if rated.key == key:
-            if (rated_item, rated.rating) != (item, rating):
-                raise BadInput(
-                    f"key: {key!r} was used for a rating of {rated_item!r} with {rated.rating:g}; take a new one"
-                )
-            return True
-    return False
+    if used is None:
+        used = next(((each, rated.rating) for each, rated in profile.ratings.items() if rated.key == key), None)
+    if used is None:
+        return False
+    if used != (item, rating):
+        raise BadInput(f"key: {key!r} was used for a rating of {used[0]!r} with {used[1]:g}; take a new one")
+    return True
 
 
 def _answer(request: RatingRequest, time_us: int, *, changed: bool) -> RatingAccepted:

@@ -21,7 +21,7 @@ from models.contracts.recommendations import (
     Recommendations,
     RecommendedItem,
 )
-from models.errors import BadInput, ConfigurationError
+from models.errors import BadInput, Damaged
 from models.inference.recommender import Recommender
 from models.inference.topk import TopK
 from models.ports import StateStore
@@ -76,12 +76,12 @@ def recommend_for(body: bytes, here: RecommendServices) -> Recommendations:
 
 
 def read_profile(state: StateStore, user: str) -> Profile:
-    """The user's profile; an empty one if there is none. Raises ConfigurationError if it cannot be read."""
+    """The user's profile; an empty one if there is none. Raises Damaged if it cannot be read."""
     document = state.get(CONTAINER, user_partition(user), PROFILE_ID)
     try:
         return decode_profile(document.body) if document else Profile()
     except BadInput as error:  # not the caller's fault
-        raise ConfigurationError(f"state store, user {user!r}: {error}") from error
+        raise Damaged(f"state store, user {user!r}: {error}") from error
 
 
 def _taste(model: Recommender, ratings: Mapping[str, float], profile: Profile | None) -> _Taste:

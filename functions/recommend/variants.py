@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ _PARTITION: Final = "variants"
 _COUNTS: Final = "counts"
 _INTERVAL_S: Final = 5.0
 _MAX_WEIGHT: Final = 1_000_000
+# Processes whose last addition is remembered: many times those that add within the same minutes.
+_PROCESSES: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +97,21 @@ class Variants:
 class VariantCounter:
     """Counts answers in memory and adds them to the state store every five seconds, whichever answer is due.
 
-    A process that is killed loses the counts since then. Safe to share between threads and processes.
+    Each addition has a number, and the store remembers the last one of each process: where it is not known whether it
+    was done, it is done again under its number, and counts once. A process that is killed loses the counts since its
+    last. Safe to share between threads and processes.
     """
 
-    def __init__(self, state: StateStore, clock: Clock) -> None:
+    def __init__(self, state: StateStore, clock: Clock, process: str | None = None) -> None:
         self._state = state
         self._clock = clock
         self._lock = threading.Lock()
+        self._process = process or uuid.uuid4().hex
         self._pending: Counter[str] = Counter()
+        self._adding = threading.Lock()
+        self._addition: Counter[str] = Counter()
+        """What is added under the number `_number`, until it is known to be stored; under the lock `_adding`."""
+        self._number = 0
         self._due = clock.now() + _INTERVAL_S
 
     def count(self, share: Share, reason: Basis) -> None:
@@ -112,20 +122,26 @@ class VariantCounter:
             if self._due - _INTERVAL_S <= now < self._due:
                 return
             self._due = now + _INTERVAL_S
-        self.flush()
+        if not self._adding.locked():  # no answer waits for a store that does not answer another one
+            self.flush()
 
     def flush(self) -> None:
         """Store what was counted; while that fails it is kept for the next time."""
-        with self._lock:
-            pending, self._pending = self._pending, Counter()
-        if not pending:
-            return
-        try:
-            self._add(pending)
-        except PenstockError as error:
-            log.warning("counts of variants are stored the next time: %s", error)
+        with self._adding:
+            try:
+                while self._next_addition():
+                    self._add(self._addition)
+                    self._addition = Counter()
+            except PenstockError as error:
+                log.warning("counts of variants are stored the next time: %s", error)
+
+    def _next_addition(self) -> bool:
+        """Whether there is something to add: what is not known to be stored, else what was counted since."""
+        if not self._addition:
             with self._lock:
-                self._pending.update(pending)
+                self._addition, self._pending = self._pending, Counter()
+            self._number += 1
+        return bool(self._addition)
 
     def totals(self, variants: Variants) -> VariantCounts:
         """What all processes have stored, and this one counted, by variant and reason."""
@@ -134,12 +150,15 @@ class VariantCounter:
         stored = _decoder.decode(document.body).answers if document else {}
         return VariantCounts(variants=[_totals(share, variants.share_of(share), stored) for share in variants.shares])
 
-    def _add(self, pending: Mapping[str, int]) -> None:
+    def _add(self, pending: Counter[str]) -> None:
         while True:
             document = self._state.get(CONTAINER, _PARTITION, _COUNTS)
-            answers = Counter(_decoder.decode(document.body).answers if document else {})
-            answers.update(pending)
-            body = msgspec.json.encode(_Counts(answers=answers))
+            stored = _decoder.decode(document.body) if document else _Counts()
+            if stored.additions.get(self._process) == self._number:
+                return
+            others = {name: number for name, number in stored.additions.items() if name != self._process}
+            additions = dict([*others.items(), (self._process, self._number)][-_PROCESSES:])
+            body = msgspec.json.encode(_Counts(answers=Counter(stored.answers) + pending, additions=additions))
             try:
                 self._state.transact(CONTAINER, _PARTITION, [Put(_COUNTS, body, document.etag if document else "")])
             except Superseded:
@@ -151,6 +170,8 @@ class _Counts(msgspec.Struct, frozen=True):
     """The document: answers by `<variant>/<reason>`."""
 
     answers: dict[str, int] = {}
+    additions: dict[str, int] = {}
+    """The number of the last addition by process, the latest process last."""
 
 
 _decoder: Final = msgspec.json.Decoder(_Counts)

@@ -4,17 +4,16 @@ No rating is read here: the worker validates, since its machine has the memory a
 """
 
 import logging
-from typing import Final
+from collections.abc import Sequence
 
 import msgspec
 
-from models.contracts.runs import RunKind, RunRequest
+from models.contracts.runs import Run, RunKind, RunRequest, Stage
+from models.errors import BadInput
 from models.ports import BlobInfo, BlobStore, TaskQueue
 from models.runs import Runs, run_id
 
 log = logging.getLogger(__name__)
-
-UPLOADS: Final = "ratings-in/"
 
 
 class Intake:
@@ -42,6 +41,30 @@ class Intake:
         if self._runs.open(RunKind.TRAIN, id, model=self._model, source=info.name, etag=info.etag):
             self.ask(id)
             log.info("upload %s: run %s", info.name, id)
+
+    def retry(self, ids: Sequence[str], now_s: float, *, anyway: bool = False) -> str:
+        """The new run that trains on the uploads of these runs again, together; that is how parts go in which are too
+        small alone. `anyway`: it goes live even if it is worse than the live version.
+
+        Asked twice within a second, one run is started. Raises NotFound, and BadInput for a run that brought no
+        upload, goes on, or whose upload is trained on anyway.
+        """
+        brought = list(dict.fromkeys(each for id in ids for each in self._brought(self._runs.get(id))))
+        id = run_id(now_s, "anyway" if anyway else "again", *brought)
+        detail = f"{'anyway' if anyway else 'again'}: {', '.join(brought)}"
+        if self._runs.open(RunKind.TRAIN, id, model=self._model, detail=detail, retries=brought, anyway=anyway):
+            self.ask(id)
+        return id
+
+    @staticmethod
+    def _brought(run: Run) -> list[str]:
+        """The runs to which the uploads of `run` came."""
+        if run.kind != RunKind.TRAIN or not (run.source or run.retries):
+            raise BadInput(f"run {run.id}: expected one that trained on an upload")
+        if run.stage not in (Stage.REFUSED, Stage.FAILED, Stage.WITHDRAWN):
+            what = "is trained on anyway" if run.stage.is_end else "is in work"
+            raise BadInput(f"run {run.id} is {run.stage}: its upload {what}")
+        return run.retries or [run.id]
 
     def ask(self, id: str) -> None:
         """Tell the worker of run `id`; a second time is harmless."""

@@ -8,7 +8,7 @@ from models.names import THROUGH, feedback_prefix
 from models.ports import BlobStore, Clock
 from models.runs import Runs, run_id
 
-# An unfinished run, and the last that took feedback in, are among the latest.
+# Runs that are read at first; the last that took feedback in is nearly always among them.
 _RECENT: Final = 200
 
 
@@ -20,10 +20,9 @@ def retrain_on_feedback(
     There is none with fewer than `min_events` new events, nor while a run of training is unfinished: the next call
     looks again. Called twice within a second, one run is started.
     """
-    recent = [run for run in runs.latest(_RECENT) if run.kind == RunKind.TRAIN]
-    if any(not run.stage.is_end for run in recent):
+    if any(run.kind == RunKind.TRAIN for run in runs.unfinished()):
         return None
-    taken = next((run.feedback for run in recent if run.feedback), {})
+    taken = _taken_in(runs)
     archived = _archived_through(blobs, hub)
     new = sum(max(0, through - taken.get(partition, -1)) for partition, through in archived.items())
     if new < max(1, min_events):
@@ -33,6 +32,19 @@ def retrain_on_feedback(
         return None
     intake.ask(id)
     return id
+
+
+def _taken_in(runs: Runs) -> dict[str, int]:
+    """Last offset of the archive, by partition, that the latest run which took feedback in went to."""
+    limit = _RECENT
+    while True:
+        found = runs.latest(limit)
+        for run in found:
+            if run.feedback:
+                return run.feedback
+        if len(found) < limit:
+            return {}
+        limit *= 10
 
 
 def _archived_through(blobs: BlobStore, hub: str) -> dict[str, int]:

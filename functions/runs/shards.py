@@ -18,7 +18,7 @@ import msgspec
 from functions.runs.intake import find_upload, upload_run
 from functions.runs.userlists import Entry, parse_users
 from models.contracts.runs import Run, RunKind, ShardRequest, Stage
-from models.errors import AlreadyExists, BadInput, NotFound, TryLater
+from models.errors import AlreadyExists, BadInput, ConfigurationError, Damaged, NotFound, TryLater
 from models.names import (
     recommendations_blob,
     recommendations_error_blob,
@@ -32,7 +32,6 @@ from models.runs import Runs
 
 log = logging.getLogger(__name__)
 
-USER_LISTS: Final = "recommend-in/"
 SHARD_USERS: Final = 250
 
 
@@ -40,7 +39,9 @@ class Recommender(Protocol):
     """Answers for one user, as `GET /api/users/{id}/recommendations` would."""
 
     def recommend(self, user: str, k: int) -> msgspec.Struct:
-        """The body of the answer. Raises BadInput for what never can be, TryLater while no model is known."""
+        """The body of the answer. Raises BadInput for what never can be, Damaged if what is stored of the user
+        cannot be read, TryLater while no model is known.
+        """
         ...
 
 
@@ -108,7 +109,7 @@ class Batches:
         """Whether a recommender is there to ask; if not, the sweep comes back to the list."""
         try:
             self._recommender.recommend(next(entry.user for entry in entries if not entry.error), 1)
-        except BadInput:
+        except (BadInput, Damaged):
             return True
         except TryLater:
             return False
@@ -185,8 +186,14 @@ class Batches:
                 continue
             try:
                 answer = self._recommender.recommend(entry.user, entry.k)
-            except BadInput as error:
+            except (BadInput, Damaged) as error:
                 yield msgspec.json.encode({**body, "error": str(error)}) + _NEWLINE
+            except (TryLater, ConfigurationError):  # as it would be for all others
+                raise
+            except Exception:
+                # Whatever is wrong with this user must not cost the others their answers.
+                log.exception("user %r cannot be answered", entry.user)
+                yield msgspec.json.encode({**body, "error": "internal error; the log has it"}) + _NEWLINE
             else:
                 yield msgspec.json.encode({**body, **msgspec.to_builtins(answer)}) + _NEWLINE
 

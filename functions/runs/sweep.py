@@ -15,11 +15,11 @@ from typing import Final
 
 import msgspec
 
-from functions.runs.intake import UPLOADS, Intake, upload_run
-from functions.runs.shards import USER_LISTS, Batches
+from functions.runs.intake import Intake, upload_run
+from functions.runs.shards import Batches
 from models.contracts.runs import Run, RunKind, Stage
 from models.errors import NotFound, PenstockError
-from models.names import SHARDS
+from models.names import SHARDS, UPLOADS, USER_LISTS
 from models.ports import BlobInfo, BlobStore, Clock
 from models.runs import Runs
 
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 GRACE_S: Final = 5.0
 # A shard of users takes less, even behind others.
 STALLED_S: Final = 20.0
-_LATEST: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ class RunSweeper:
         with self._lock:
             started = sum(self._start(info) for prefix in (UPLOADS, USER_LISTS) for info in self._blobs.list(prefix))
             asked = failed = 0
-            open_runs = [run for run in self._runs.latest(_LATEST) if not run.stage.is_end]
+            open_runs = self._runs.unfinished()
             self._progress = {run.id: self._progress[run.id] for run in open_runs if run.id in self._progress}
             for run in open_runs:
                 try:

@@ -35,10 +35,10 @@ def list_models(model: _Model = None, as_json: output.AsJson = False) -> None:
         )
         return
     rows = [
-        (m.version, _alias(m.version, aliases), m.series or "-", m.window or "-", output.moment(m.created_at))
+        (m.version, _alias(m.version, aliases), _size(m), m.window or "-", output.moment(m.created_at))
         for m in manifests
     ]
-    table = output.table(("version", "alias", "series", "window", "created"), rows)
+    table = output.table(("version", "alias", "knows", "window", "created"), rows)
     # A version is there to be copied: never shortened, however narrow the terminal.
     table.columns[0].min_width = max((len(m.version) for m in manifests), default=0)
     output.stdout.print(table)
@@ -61,7 +61,7 @@ def show(
         ("version", manifest.version),
         ("alias", _alias(manifest.version, registry.aliases().aliases) or "none"),
         ("created", f"{output.moment(manifest.created_at)} by {manifest.creator}"),
-        *([("series", manifest.series)] if manifest.series else []),
+        *([("knows", _size(manifest))] if manifest.series or manifest.items else []),
         *([("window", manifest.window)] if manifest.window else []),
         *([("features", ", ".join(manifest.features))] if manifest.features else []),
         ("based on", manifest.based_on or "nothing"),
@@ -181,12 +181,19 @@ def _row(manifest: "Manifest", aliases: "Aliases") -> dict[str, object]:
     return {
         "version": manifest.version,
         "alias": _alias(manifest.version, aliases) or None,
-        "series": manifest.series,
+        **({"items": manifest.items} if manifest.items else {"series": manifest.series}),
         "window": manifest.window,
         "created_at": manifest.created_at,
         "based_on": manifest.based_on,
         "metrics": manifest.metrics,
     }
+
+
+def _size(manifest: "Manifest") -> str:
+    """How much a version knows: items of a recommender, series of a bank."""
+    if manifest.items:
+        return f"{manifest.items:,} items"
+    return f"{manifest.series:,} series" if manifest.series else "-"
 
 
 def _alias(version: str, aliases: "Aliases") -> str:

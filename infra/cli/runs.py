@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import quote
 
+import msgspec
 import typer
 
 from infra.cli import context, output, ratings_options
@@ -14,6 +15,7 @@ from models.errors import BadInput, NotFound, PenstockError
 
 if TYPE_CHECKING:
     from infra.settings import Settings
+    from models.ports import BlobStore
     from models.runs import Runs
 
 app = typer.Typer(help="Runs of the recommender: training on ratings, scoring of users.", no_args_is_help=True)
@@ -43,9 +45,7 @@ def list_runs(
     if as_json:
         output.print_json(found)
         return
-    rows = [
-        (run.id, run.kind, run.stage, output.moment(run.stages[-1].at), run.source or "schedule") for run in found
-    ]
+    rows = [(run.id, run.kind, run.stage, output.moment(run.stages[-1].at), _origin(run)) for run in found]
     table = output.table(("run", "kind", "stage", "since", "source"), rows)
     # A run's name is there to be copied: never shortened, however narrow the terminal.
     table.columns[0].min_width = max((len(run.id) for run in found), default=0)
@@ -64,9 +64,10 @@ def show(
     found = next(iter(runs.latest(1)), None) if run == "latest" else runs.get(run)
     if found is None:
         raise NotFound("there are no runs yet: penstock runs train FILE")
-    _show(found, as_json)
+    blobs = context.open_blobs(settings)
+    _show(found, as_json, blobs)
     if log and found.log:
-        text = context.open_blobs(settings).get(found.log).data.decode(errors="replace")
+        text = blobs.get(found.log).data.decode(errors="replace")
         output.stderr.print(text, end="", soft_wrap=True) if as_json else output.stdout.print(text, soft_wrap=True)
 
 
@@ -79,9 +80,10 @@ def train(
     as_json: output.AsJson = False,
 ) -> None:
     """Upload ratings (MovieLens, CSV or Parquet): they are checked, trained on, compared and promoted."""
-    from functions.runs.intake import UPLOADS
-    from training.recommend.gather import COLUMNS, ITEMS
+    from models.names import UPLOADS
+    from training.recommend.gather import ITEMS
     from training.recommend.items import encode_items, items_beside, read_items
+    from training.recommend.uploads import COLUMNS
 
     settings = context.load_settings()
     described = items or items_beside(file)
@@ -94,6 +96,56 @@ def train(
 
 
 @app.command()
+def retry(
+    runs: Annotated[list[str], typer.Argument(help="Runs that were refused, failed or withdrawn.")],
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Go live even if worse than the live version; popularity must be beaten.")
+    ] = False,
+    wait: _Wait = False,
+    as_json: output.AsJson = False,
+) -> None:
+    """Train on the uploads of runs again, such as after better data came; of several runs on all together."""
+    from functions.runs.intake import Intake
+    from infra.azure.queues import AzureQueue
+    from models.names import RECOMMEND_QUEUE
+
+    settings = context.load_settings()
+    records = _runs(settings)
+    queue = AzureQueue(settings.data_storage.get_secret_value(), RECOMMEND_QUEUE)
+    intake = Intake(context.open_blobs(settings), records, queue, model=settings.recommender)
+    id = intake.retry(runs, time.time(), anyway=anyway)
+    with output.stderr.status(f"run {id}") as spinner:
+        while wait and not (run := records.get(id)).stage.is_end:
+            spinner.update(f"run {id}: {run.stage}")
+            time.sleep(_LOOK_EVERY_S)
+    run = records.get(id)
+    _show(run, as_json)
+    _check(run)
+
+
+@app.command()
+def withdraw(
+    run: Annotated[str, typer.Argument(help="A run that was promoted.")], as_json: output.AsJson = False
+) -> None:
+    """Take the uploads of a run out of later training, and out of the histories of users. What is live stays.
+
+    An earlier upload under the same name counts again.
+    """
+    from infra.wiring.state import open_state
+    from training.recommend.gather import gather
+    from training.recommend.uploads import withdraw as withdraw_uploads
+    from training.recommend.users import take_back
+
+    settings = context.load_settings()
+    blobs, state = context.open_blobs(settings), open_state(settings)
+    taken = withdraw_uploads(blobs, _runs(settings), run)
+    rest = gather(blobs, state, settings.ratings_hub, {}).ratings
+    for ratings in taken:
+        take_back(state, ratings, rest)
+    _show(_runs(settings).get(run), as_json)
+
+
+@app.command()
 def score(
     file: _File,
     out: Annotated[Path | None, typer.Option(help="Write the recommendations here (JSON lines); waits.")] = None,
@@ -101,7 +153,7 @@ def score(
     as_json: output.AsJson = False,
 ) -> None:
     """Upload a list of users (JSON lines, CSV, or one per line): each gets recommendations."""
-    from functions.runs.shards import USER_LISTS
+    from models.names import USER_LISTS
 
     settings = context.load_settings()
     run = _upload(settings, f"{USER_LISTS}{file.name}", file.read_bytes(), {}, wait=wait or out is not None)
@@ -141,16 +193,28 @@ def _check(run: Run) -> None:
         raise RunFailed(f"run {run.id} failed: {run.reason}")
 
 
-def _show(run: Run, as_json: bool) -> None:
+def _origin(run: Run) -> str:
+    """Where a run comes from: its upload, or what was said when it was opened."""
+    return run.source or run.stages[0].detail or "by schedule"
+
+
+def _show(run: Run, as_json: bool, blobs: "BlobStore | None" = None) -> None:
+    """With `blobs` also whether later runs train on what the run brought."""
+    upload = ""
+    if blobs is not None and run.kind == RunKind.TRAIN:
+        from training.recommend.uploads import standing
+
+        upload = standing(blobs, run)
     if as_json:
-        output.print_json(run)
+        output.print_json({**msgspec.to_builtins(run), **({"upload": upload} if upload else {})})
         return
-    output.stdout.print(f"run {run.id} ({run.kind} {run.source or 'by schedule'})", soft_wrap=True)
+    output.stdout.print(f"run {run.id} ({run.kind} {_origin(run)})", soft_wrap=True)
     for stage in run.stages:
         output.stdout.print(
             f"  {output.moment(stage.at)}  {stage.stage:<10}  {stage.detail}".rstrip(), soft_wrap=True
         )
-    for name, value in (("version", run.model_version), ("result", run.result), ("log", run.log)):
+    facts = (("version", run.model_version), ("result", run.result), ("upload", upload), ("log", run.log))
+    for name, value in facts:
         if value:
             output.stdout.print(f"  {name:<8}  {value}", soft_wrap=True)
 

@@ -1,13 +1,14 @@
 """`penstock sweep`: search the options of a model, on training data alone."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from infra.cli import context, output, ratings_options, sweep_fm, train_als
-from infra.cli.publish import print_version
+from infra.cli.publish import print_version, publish_als, without_deleted
 from infra.cli.sweep_report import best_trials, print_trials, write_sweep
 from models.errors import ConfigurationError
 
@@ -68,14 +69,16 @@ def als(
 
     if report is not None:
         prepare(report)
+    settings = _settings(True if promote else register)
     loaded = ratings_options.load(ratings, columns, rows)
+    left_out = None
+    if settings is not None:
+        loaded, left_out = without_deleted(settings, loaded)
     check_k(k, loaded)
     made = split_ratings(loaded, split, ratio=ratio, seed=seed, by=by)
     plan = Plan(engine=engine, objective=objective, n_folds=folds, k=k)
-    settings = _settings(True if promote else register)
     model, document, found = _searched(made, plan, study, name, trials, jobs, master, quiet=as_json)
-    if settings is not None:
-        from infra.cli.publish import publish_als
+    if settings is not None and left_out is not None:
         from training.recommend.register import Trained
         from training.recommend.report import SHOWN
 
@@ -86,6 +89,7 @@ def als(
             metrics={metric: document[metric] for metric in SHOWN if metric in document},
             split={"split": split, "ratio": ratio, "split_seed": seed, "k": k},
         )
+        document["left_out"] = asdict(left_out)
         document |= publish_als(settings, ratings.name, fitted, made, loaded, promote=promote, quiet=as_json)
     _show(document, found, plan, report, as_json=as_json)
 

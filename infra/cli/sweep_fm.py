@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from infra.cli import output, ratings_options, train_fm
-from infra.cli.publish import print_version, publish_fm
+from infra.cli import context, output, ratings_options, train_fm
+from infra.cli.publish import print_version, publish_fm, without_deleted
 from infra.cli.sweep_report import best_trials, print_trials, write_sweep
 
 
@@ -48,6 +48,8 @@ def fm(
     if report is not None:
         prepare(report)
     ratings, held_out = train_fm.checked(train, test, columns)
+    if held_out is not None and (register or promote):
+        ratings, held_out = (without_deleted(context.load_settings(), part)[0] for part in (ratings, held_out))
     plan = FmPlan(objective=objective, n_folds=folds)
     with output.progress_bar(shown=not as_json) as bar:
         task = bar.add_task("trials", total=trials)

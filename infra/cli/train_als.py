@@ -1,13 +1,14 @@
 """`penstock train als`: fit a recommender on one part of the ratings and measure it on the other."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from infra.cli import context, output, ratings_options
-from infra.cli.publish import print_version
+from infra.cli.publish import print_version, publish_als, without_deleted
 from infra.cli.ratings_options import metric_table
 
 if TYPE_CHECKING:
@@ -82,6 +83,9 @@ def als(
 
         prepare(report)
     loaded = ratings_options.load(ratings, columns, rows, histories=promote)
+    left_out = None
+    if settings is not None:
+        loaded, left_out = without_deleted(settings, loaded)
     with_times = bool(loaded.time_s.any())
     wanted = (engine == "native" if chronological is None else chronological) and split != "chronological"
     parts = _split_of(loaded, split, by, ratio, seed, k)
@@ -99,10 +103,9 @@ def als(
         "k": k,
         "split": {"kind": split, "by": by, "ratio": ratio, "seed": seed},
         "ratings": {"file": ratings.name, "rows": len(loaded), "sha256": fingerprint(loaded)},
+        **({} if left_out is None else {"left_out": asdict(left_out)}),
     }
     if settings is not None:
-        from infra.cli.publish import publish_als
-
         metrics = {name: document[name] for name in SHOWN if name in document}
         chosen = {"split": split, "ratio": ratio, "split_seed": seed, "k": k}
         fitted = Trained(model=model, train=parts.train, items=titles, metrics=metrics, split=chosen)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 import typer
 
-from infra.cli import output, ratings_options
-from infra.cli.publish import print_version, publish_fm
+from infra.cli import context, output, ratings_options
+from infra.cli.publish import print_version, publish_fm, without_deleted
 
 if TYPE_CHECKING:
     from models.recommend.ratings import Ratings
@@ -83,6 +83,8 @@ def fm(
         raise typer.BadParameter(f"the last seed would be above {2**31 - 1}")
     ratings, held_out = checked(train, test, columns)
     assert held_out is not None, "a test file is given"
+    if register or promote:
+        ratings, held_out = (without_deleted(context.load_settings(), part)[0] for part in (ratings, held_out))
     found, fits = _run((ratings, held_out), options, seeds, _features(users, items), device, quiet=as_json)
     document = msgspec.to_builtins(found)
     if register or promote:

@@ -11,7 +11,7 @@ class Reason(StrEnum):
     MALFORMED = "malformed"
     """The body is not JSON, or an item of it is not a reading."""
     AHEAD_OF_CLOCK = "ahead-of-clock"
-    """`ts` lies more than `max_ahead` beyond the event's broker append time."""
+    """`ts`, or `time_us` of a rating, lies more than `max_ahead` beyond the event's broker append time."""
     TOO_MANY_DEVICES = "too-many-devices"
     """A device new to a partition that already knows as many as it may."""
     TOO_MANY_SERIES = "too-many-series"

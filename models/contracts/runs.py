@@ -14,7 +14,7 @@ class RunKind(StrEnum):
 
 
 class Stage(StrEnum):
-    """How far a run has come. The last four are ends."""
+    """How far a run has come. The last five are ends."""
 
     RECEIVED = "received"
     VALIDATED = "validated"
@@ -26,15 +26,17 @@ class Stage(StrEnum):
     SCORING = "scoring"
     PROMOTED = "promoted"
     REFUSED = "refused"
-    """The new version is worse than the live one, which stays."""
+    """The new version is worse than the live one, which stays. No later run trains on the upload."""
     DONE = "done"
     """The list of recommendations is written."""
     FAILED = "failed"
+    WITHDRAWN = "withdrawn"
+    """It was promoted; since then somebody took its upload out of later training."""
 
     @property
     def is_end(self) -> bool:
         """Whether nothing comes after it."""
-        return self in (Stage.PROMOTED, Stage.REFUSED, Stage.DONE, Stage.FAILED)
+        return self in (Stage.PROMOTED, Stage.REFUSED, Stage.DONE, Stage.FAILED, Stage.WITHDRAWN)
 
 
 class RunStage(msgspec.Struct, frozen=True):
@@ -54,8 +56,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     """Name in the registry."""
     source: str
-    """The blob that was uploaded; empty for a run by schedule."""
+    """The blob that was uploaded; empty for a run by schedule, and for one that retries others."""
     etag: str = ""
+    retries: list[str] = []
+    """The runs whose uploads this one trains on again, together."""
+    anyway: bool = False
+    """Somebody wants it live even if it is worse than the live version; popularity it must beat all the same."""
     stages: list[RunStage]
     asked_at: float
     """When it was last handed to a worker by a message, epoch seconds."""
@@ -65,6 +71,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
     feedback: dict[str, int] = {}
     """The archive of feedback that was taken in: last offset by partition of the hub."""
+    left_out: dict[str, int] = {}
+    """What is not trained on of deleted users: `users`, `ratings`, of these `untimed`, for want of a time."""
     result: str = ""
     """The blob with the outcome: the recommendations, or what is wrong with the list."""
     log: str = ""

@@ -80,7 +80,7 @@ def _without(profile: Profile, forgotten_us: int) -> Profile:
     kept = {item: rated for item, rated in profile.ratings.items() if rated.time_us > forgotten_us}
     if len(kept) == len(profile.ratings):
         return profile
-    return msgspec.structs.replace(profile, ratings=kept, factors={}, replaced=[])
+    return msgspec.structs.replace(profile, ratings=kept, factors={}, replaced=[], spent={})
 
 
 def _write(document: Document | None, profile: Profile) -> Put | Remove:

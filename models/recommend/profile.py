@@ -50,6 +50,18 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     factors: dict[str, StoredFactor] = {}
     replaced: list[str] = []
     """Keys of ratings that later ones replaced, latest last, at most MAX_REPLACED: late repeats are known by them."""
+    spent: dict[str, tuple[str, float]] = {}
+    """Item and rating that a key in `replaced` stood for; older documents lack it."""
+
+    def replacing(self, item: str, before: Rated) -> "Profile":
+        """The profile that remembers the key of the rating `before` of `item`, which another one replaces."""
+        if not before.key:
+            return self
+        replaced = [*self.replaced, before.key][-MAX_REPLACED:]
+        spent = {**self.spent, before.key: (item, before.rating)}
+        return msgspec.structs.replace(
+            self, replaced=replaced, spent={key: spent[key] for key in replaced if key in spent}
+        )
 
 
 class Tombstone(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,11 +99,7 @@ def with_rating(profile: Profile, item: str, rated: Rated) -> Profile:
         return msgspec.structs.replace(profile, ratings=newest({**profile.ratings, item: rated}))
     if (rated.key and rated.key == before.key) or (rated.time_us, rated.key) <= (before.time_us, before.key):
         return profile
-    return msgspec.structs.replace(
-        profile,
-        ratings={**profile.ratings, item: rated},
-        replaced=[*profile.replaced, *([before.key] if before.key else [])][-MAX_REPLACED:],
-    )
+    return msgspec.structs.replace(profile.replacing(item, before), ratings={**profile.ratings, item: rated})
 
 
 def newest(ratings: Mapping[str, Rated]) -> dict[str, Rated]:

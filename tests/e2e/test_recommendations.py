@@ -113,6 +113,10 @@ def test_a_file_that_is_not_ratings_leads_to_a_failed_run_and_the_live_version_s
     assert run["source"] == "ratings-in/notes.csv"
     assert run["stages"][-1]["stage"] == "failed"
     assert "'user'" in run["stages"][-1]["detail"]
+    assert f"penstock runs retry {run['id']}" in run["upload"]
+    penstock.run("runs", "retry", run["id"], "--wait", code=1)  # it is as wrong as before
+    again = penstock.json("runs", "show")
+    assert (again["retries"], again["stages"][-1]["stage"]) == ([run["id"]], "failed")
     assert items_for(penstock, "2") == live
 
 

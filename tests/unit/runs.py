@@ -25,6 +25,7 @@ class Recommender:
     """Recommends `item-0` to `item-<k-1>` to everybody but those it refuses."""
 
     refused: set[str] = field(default_factory=set)
+    faults: dict[str, Exception] = field(default_factory=dict)
     error: Exception | None = None
     asked: list[str] = field(default_factory=list)
 
@@ -32,6 +33,8 @@ class Recommender:
         self.asked.append(user)
         if self.error is not None:
             raise self.error
+        if user in self.faults:
+            raise self.faults[user]
         if user in self.refused:
             raise BadInput(f"user {user} is refused")
         return Answer([{"item": f"item-{place}"} for place in range(k)], "v1")

@@ -80,6 +80,18 @@ def test_a_key_that_was_used_for_another_rating_is_bad_input() -> None:
         here.rate("b", key="k")
 
 
+def test_so_is_one_of_a_rating_that_was_replaced_since_and_nothing_is_sent() -> None:
+    here = Here()
+    here.rate("a", 4.0, "first")
+    here.clock.advance(1)
+    here.rate("a", 5.0, "second")
+    for item, rating in (("b", 4.0), ("a", 3.0)):
+        with pytest.raises(BadInput, match="'first' was used for a rating of 'a' with 4"):
+            here.rate(item, rating, "first")
+    assert not here.rate("a", 4.0, "first")
+    assert (len(here.ratings.events), here.rated()) == (2, {"a": 5.0})
+
+
 def test_a_time_a_little_ahead_counts_as_now_and_one_far_ahead_is_bad_input() -> None:
     here = Here()
     here.rate(time_us=here.now_us() + 60_000_000)

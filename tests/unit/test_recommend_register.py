@@ -197,20 +197,21 @@ def test_a_promotion_in_between_means_another_verdict(registry: Registry) -> Non
 def test_five_promotions_in_between_are_superseded_and_a_refusal_promotes_nothing(registry: Registry) -> None:
     ours, *others = three_versions(registry)
     rivals = itertools.cycle(others)
-    judged: list[Verdict] = []
+    allowed: list[bool] = []
 
     def contested(_live: str | None) -> Verdict:
         registry.promote(next(rivals))
         return Verdict(True, "")
 
     with pytest.raises(Superseded, match="5 other promotions"):
-        promote_if(registry, ours, contested, judged=judged.append)
-    assert len(judged) == 5
+        promote_if(registry, ours, contested, before=lambda: allowed.append(True))
+    assert len(allowed) == 5
 
     def unfair(_live: str | None) -> Verdict:
         raise BadInput("nothing is left")
 
-    assert promote_if(registry, ours, unfair, judged=judged.append).reason == judged[-1].reason == "nothing is left"
+    assert promote_if(registry, ours, unfair, before=lambda: allowed.append(True)).reason == "nothing is left"
+    assert len(allowed) == 5
     assert registry.aliases().aliases.live in others
 
 

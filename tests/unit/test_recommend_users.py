@@ -76,13 +76,6 @@ def test_a_new_version_replaces_the_vector_alone() -> None:
     assert vector_of(found, "m", "v2", 2) is not None
 
 
-def test_without_a_version_histories_alone_are_written() -> None:
-    state = FakeState()
-    write_users(state, three())
-    assert (found := profile(state, "u")) is not None
-    assert (len(found.ratings), found.factors) == (2, {})
-
-
 def test_later_feedback_stays_and_older_ratings_are_replaced() -> None:
     state = FakeState()
     feedback(state, "u", "a", Rated(1.0, 150_000_000, "k1"))
@@ -90,7 +83,7 @@ def test_later_feedback_stays_and_older_ratings_are_replaced() -> None:
     write_users(state, three(), vectors())
     assert (found := profile(state, "u")) is not None
     assert found.ratings == {"a": Rated(1.0, 150_000_000, "k1"), "b": Rated(3.0, 200_000_000)}
-    assert found.replaced == ["k2"]
+    assert (found.replaced, found.spent) == (["k2"], {"k2": ("b", 1.0)})
 
 
 def test_a_corrected_rating_of_the_same_time_counts() -> None:
@@ -122,7 +115,7 @@ def test_feedback_that_comes_between_reading_and_writing_is_not_lost(monkeypatch
 def test_a_user_deleted_while_the_write_goes_on_stays_deleted(monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
     state = FakeState()
     if known:
-        write_users(state, three())
+        write_users(state, three(), vectors())
     real = state.get
     deletions = iter([Tombstone(user="u", time_us=500_000_000)])
 
@@ -144,7 +137,7 @@ def test_a_deleted_user_who_came_back_keeps_what_came_after() -> None:
     state = FakeState()
     mark = Tombstone(user="u", time_us=150_000_000)
     state.transact(CONTAINER, TOMBSTONES, [Put("u", msgspec.json.encode(mark))])
-    write_users(state, three())
+    write_users(state, three(), vectors())
     assert (found := profile(state, "u")) is not None
     assert set(found.ratings) == {"b"}
 
@@ -152,6 +145,6 @@ def test_a_deleted_user_who_came_back_keeps_what_came_after() -> None:
 def test_a_profile_that_cannot_be_read_stops_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
     state = FakeState()
     state.transact(CONTAINER, user_partition("u"), [Put("profile", b"[]")])
-    assert write_users(state, three()) == Written(2, 1)
+    assert write_users(state, three(), vectors()) == Written(2, 1)
     assert "left as it is" in caplog.text
     assert state.get(CONTAINER, user_partition("u"), "profile").body == b"[]"  # type: ignore[union-attr]  # it is there

@@ -151,6 +151,50 @@ def test_the_sweep_asks_again_for_a_run_of_which_no_message_speaks(office: Offic
     assert office.sweeper.sweep().asked == 0
 
 
+def test_an_unfinished_run_is_found_however_many_came_after_it(office: Office) -> None:
+    id = uploaded(office)
+    office.intake.receive(UPLOAD)
+    office.requests._items.clear()
+    for n in range(250):
+        office.clock.advance(60)
+        later = run_id(office.clock.time, str(n))
+        office.runs.open(RunKind.SCORE, later, model="m")
+        office.runs.advance(later, Stage.DONE)
+    assert [run.id for run in office.runs.unfinished()] == [id]
+    assert office.sweeper.sweep().asked == 1
+    archived(office, 0, 0, 19)
+    assert by_schedule(office) is None
+    assert len(office.runs.latest()) == 251
+    office.runs.advance(id, Stage.REFUSED, feedback={"0": 19})
+    for n in range(250):
+        office.clock.advance(60)
+        office.runs.open(RunKind.SCORE, run_id(office.clock.time, str(n)), model="m")
+    assert by_schedule(office) is None  # nothing is new since that run
+    assert len(office.runs.latest(3)) == 3
+
+
+def test_runs_whose_uploads_stayed_out_are_retried_as_one_new_run(office: Office) -> None:
+    office.runs.open(RunKind.TRAIN, "a", model="m", source="ratings-in/a")
+    with pytest.raises(BadInput, match="in work"):
+        office.intake.retry(["a"], office.clock.time)
+    office.runs.advance("a", Stage.REFUSED)
+    office.runs.open(RunKind.TRAIN, "b", model="m", source="ratings-in/b")
+    office.runs.advance("b", Stage.FAILED)
+    id = office.intake.retry(["a", "b", "a"], office.clock.time)
+    assert office.intake.retry(["a", "b"], office.clock.time) == id
+    assert requested(office) == [id]
+    office.runs.advance(id, Stage.REFUSED)
+    office.clock.advance(1)
+    again = office.runs.get(office.intake.retry([id], office.clock.time, anyway=True))
+    assert (again.retries, again.anyway) == (["a", "b"], True)
+    office.runs.advance(again.id, Stage.PROMOTED)
+    with pytest.raises(BadInput, match="trained on anyway"):
+        office.intake.retry([again.id], office.clock.time)
+    office.runs.open(RunKind.TRAIN, "c", model="m")
+    with pytest.raises(BadInput, match="upload"):
+        office.intake.retry(["c"], office.clock.time)
+
+
 def archived(office: Office, partition: int, first: int, through: int) -> None:
     name = f"feedback/ratings/{partition}/{first:020d}.parquet"
     office.blobs.create(name, b"", metadata={"through": str(through)})

@@ -7,7 +7,7 @@ import pytest
 from functions.runs.intake import upload_run
 from functions.runs.userlists import MOST_USERS, parse_users
 from models.contracts.runs import Stage
-from models.errors import AlreadyExists, BadInput, TryLater
+from models.errors import AlreadyExists, BadInput, ConfigurationError, Damaged, TryLater
 from tests.unit.runs import Office
 
 LIST = "recommend-in/users.jsonl"
@@ -94,6 +94,27 @@ def test_every_user_gets_a_list_in_the_order_of_the_file(office: Office) -> None
     assert ["error" in line for line in lines] == [False, False, False, True, True]
     assert office.runs.get(id).reason == "5 users, 2 without an answer"
     assert list(office.blobs.list("recommend-work/")) == []
+
+
+def test_what_is_wrong_with_one_user_costs_that_user_alone(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    office.recommender.faults = {"a": Damaged("profile of 'a' cannot be read"), "b": ValueError("a bug")}
+    id = put(office, b'"a"\n"b"\n"c"\n')
+    office.batches.receive(LIST)
+    office.score_all()
+    first, second, third = output(office, id)
+    assert first["error"] == "profile of 'a' cannot be read"
+    assert "internal" in str(second["error"])
+    assert "a bug" in caplog.text
+    assert len(third["items"]) == 10  # type: ignore[arg-type]  # a list
+    assert office.runs.get(id).reason == "3 users, 2 without an answer"
+
+
+def test_a_wrong_setting_is_no_fault_of_a_user(office: Office) -> None:
+    put(office, b'"a"\n')
+    office.batches.receive(LIST)
+    office.recommender.error = ConfigurationError("settings: ...")
+    with pytest.raises(ConfigurationError):
+        office.score_all()
 
 
 def test_double_delivery_of_everything_changes_nothing(office: Office) -> None:

@@ -40,7 +40,7 @@ class Stores:
     state: FakeState = field(default_factory=FakeState)
 
     def partition(self) -> RatingsPartition:
-        made = RatingsPartition(HUB, 0, self.blobs, self.state, interval_s=5.0)
+        made = RatingsPartition(HUB, 0, self.blobs, self.state, interval_s=5.0, max_ahead_s=300.0)
         made.restore()
         return made
 
@@ -122,6 +122,28 @@ def test_what_is_no_event_is_set_aside_with_its_place_and_reason_and_the_rest_co
     status = part.status()
     assert (status["events"], status["ratings"], status["dead_lettered"]) == (9, 1, 8)
     assert stores.partition().status() == status
+
+
+def test_an_event_from_the_future_is_set_aside_and_touches_no_profile(stores: Stores) -> None:
+    limit_us = 300_000_000
+    part = stores.partition()
+    events = [
+        rated("u", "a", limit_us),
+        rated("u", "a", limit_us + 1, 1.0),
+        ForgetEvent(user="u", time_us=limit_us * 9),
+    ]
+    part.process(chunk([*events]))
+    part.checkpoint()
+    assert stores.profile("u") == {"a": 4.0}
+    assert stores.archived() == [(0, "u", "a", False)]
+    data = stores.blobs.get(names.dead_letter_blob(HUB, 0, 0, 2)).data
+    letters = [msgspec.json.decode(line, type=DeadLetter) for line in data.splitlines()]
+    assert [(each.offset, each.reason) for each in letters] == [
+        (1, Reason.AHEAD_OF_CLOCK),
+        (2, Reason.AHEAD_OF_CLOCK),
+    ]
+    assert "at most 300 s" in letters[0].detail
+    assert "got 2700 s" in letters[1].detail
 
 
 def test_what_was_set_aside_is_listed_latest_first_and_only_that_of_whole_segments(stores: Stores) -> None:

@@ -51,11 +51,12 @@ def promote(
 ) -> Outcome:
     """Make `version` live, unless it is worse than the live one on the held-out part or does not beat popularity.
 
-    `parts`: what it was fitted on, and what was held out. `ratings`: all that is known; they become the histories of
-    their users, whatever the verdict, and before a promotion, so that nothing that a version was trained on is
+    `parts`: what it was fitted on, and what was held out. `ratings`: all that is known. If the version may go live
+    they become the histories of their users, before it does, so that nothing that a version was trained on is
     recommended by it. `progress` counts users while they are written, `written` is called after.
 
-    Another promotion in between means another comparison. Raises Superseded after five. Safe to repeat.
+    Another promotion in between means another comparison; if that one is lost, histories are written all the same.
+    Raises Superseded after five. Safe to repeat.
     """
     served = Served.load(registry, version)
     judged = judged_users(parts)
@@ -72,11 +73,10 @@ def promote(
         )
         return judge(rule, candidate, baseline, versus)
 
-    def write(verdict: Verdict) -> None:
-        vectors = vectors_of(served) if verdict.passed else None
-        written(write_users(state, ratings, vectors, progress=progress))
+    def write() -> None:
+        written(write_users(state, ratings, vectors_of(served), progress=progress))
 
-    return promote_if(registry, version, verdict, judged=write)
+    return promote_if(registry, version, verdict, before=write)
 
 
 def promote_if(
@@ -84,12 +84,12 @@ def promote_if(
     version: str,
     verdict: Callable[[str | None], Verdict],
     *,
-    judged: Callable[[Verdict], None] = lambda _verdict: None,
+    before: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Make `version` live if its `verdict` beside a live version (None: there is no other) is that it may.
 
-    A BadInput of `verdict` is a refusal. `judged` is called with each verdict, before anything is promoted. Another
-    promotion in between means another verdict. Raises Superseded after five.
+    A BadInput of `verdict` is a refusal. `before` is called when it may, before it is. Another promotion in between
+    means another verdict. Raises Superseded after five.
     """
     for _ in range(_ATTEMPTS):
         aliases = registry.aliases()
@@ -98,9 +98,9 @@ def promote_if(
             found = verdict(live)
         except BadInput as error:
             found = Verdict(False, str(error))
-        judged(found)
         if not found.passed:
             return Outcome(version, False, found.reason)
+        before()
         try:
             registry.promote(version, based_on=aliases)
         except Superseded:

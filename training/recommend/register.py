@@ -73,6 +73,7 @@ def register(registry: Registry, trained: Trained, clock: Clock, *, large: int =
         creator=creator(f"{trained.model.engine} ALS"),
         inputs=TOPK_INPUTS,
         outputs=TOPK_OUTPUTS,
+        items=len(bundle.catalogue),
         metrics={**trained.metrics, **parity},
         parameters=parameters,
         data_fingerprint=fingerprint(trained.train),

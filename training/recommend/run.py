@@ -5,8 +5,9 @@ registered, which is taken up again, and users that were written, which are pass
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 
 import msgspec
 
@@ -18,7 +19,7 @@ from models.registry import Registry
 from models.runs import Runs
 from training.recommend.als import AlsModel, AlsOptions
 from training.recommend.gate import Rule, Served
-from training.recommend.gather import Gathered, accept, accepted_blob, gather
+from training.recommend.gather import Gathered, gather
 from training.recommend.items import ItemInfo
 from training.recommend.native import fit_native
 from training.recommend.promote import promote
@@ -26,6 +27,7 @@ from training.recommend.ranking import rank, ranking_metrics, scorer_of
 from training.recommend.register import Trained, register
 from training.recommend.runlog import RunLog, log_blob
 from training.recommend.splits import Split, split
+from training.recommend.uploads import check_upload, checked_before, keep, name_of
 
 log = logging.getLogger(__name__)
 
@@ -132,33 +134,49 @@ class _Steps:
     def all(self, run: Run) -> None:
         """From what was received to the end."""
         training = self._training
-        self._validate(run)
-        gathered = gather(training.blobs, training.state, training.hub)
+        uploads = self._validate(run)
+        gathered = gather(training.blobs, training.state, training.hub, uploads)
         parts = training.hold_out.of(gathered.ratings)
         version = run.model_version or self._train(gathered, parts)
-        self._promote(version, gathered, parts)
+        rule = msgspec.structs.replace(training.rule, tolerance=math.inf) if run.anyway else training.rule
+        self._promote(version, gathered, parts, uploads, rule)
 
-    def _validate(self, run: Run) -> None:
-        if not run.source:
-            self.reach(Stage.VALIDATED, "no upload: what was accepted before, and the archive")
-            return
+    def _validate(self, run: Run) -> dict[str, Ratings]:
+        """The uploads of the run, by name, each found sound."""
+        # Of two with one name the later counts, as it would have if both had been promoted.
+        brought = [self._runs.get(id) for id in sorted(run.retries)] or [run]
+        uploads = {name_of(each.source): self._checked(each) for each in brought if each.source}
+        if uploads:
+            sizes = [
+                f"{len(each)} ratings of {len(each.users)} users, {len(each.items)} items"
+                for each in uploads.values()
+            ]
+            self.reach(Stage.VALIDATED, "; ".join(sizes))
+        else:
+            self.reach(Stage.VALIDATED, "no upload: those of promoted runs, and the archive")
+        return uploads
+
+    def _checked(self, run: Run) -> Ratings:
+        """The ratings that `run` brought."""
         blobs = self._training.blobs
-        if blobs.head(accepted_blob(run.source, run.id)) is not None:
-            self.reach(Stage.VALIDATED, "accepted in an earlier try")
-            return
+        before = checked_before(blobs, run.source, run.id)
+        if before is not None:
+            return before
         upload = blobs.get(run.source)
         if upload.info.etag != run.etag:
             raise BadInput("was replaced by a newer upload before it was read; that one has a run of its own")
-        found = accept(blobs, upload, run.id, self._training.clock.now())
-        self.reach(Stage.VALIDATED, f"{len(found)} ratings of {len(found.users)} users, {len(found.items)} items")
+        return check_upload(blobs, upload, run.id, self._training.clock.now())
 
     def _train(self, gathered: Gathered, parts: Split) -> str:
         """Fit, evaluate and register; the version."""
         training, options = self._training, self._training.options()
+        left_out = gathered.left_out
         self.reach(
             Stage.TRAINING,
-            f"{len(parts.train)} of {len(gathered.ratings)} ratings, {options.factors} factors",
+            f"{len(parts.train)} of {len(gathered.ratings)} ratings, {options.factors} factors"
+            + (f"; {left_out}" if left_out.ratings else ""),
             feedback=dict(gathered.feedback),
+            left_out=asdict(left_out),
         )
         model = training.fit(parts.train, options)
         metrics = ranking_metrics(rank(scorer_of(model), parts, min(training.rule.k, len(parts.train.items))), parts)
@@ -179,15 +197,19 @@ class _Steps:
         self.reach(Stage.REGISTERED, f"version {version}", model_version=version)
         return version
 
-    def _promote(self, version: str, gathered: Gathered, parts: Split) -> None:
+    def _promote(
+        self, version: str, gathered: Gathered, parts: Split, uploads: Mapping[str, Ratings], rule: Rule
+    ) -> None:
         training = self._training
         outcome = promote(
             training.registry,
             training.state,
-            training.rule,
+            rule,
             version,
             parts,
             gathered.ratings,
             written=lambda done: self.reach(Stage.WRITTEN, f"{done.users} users, {done.changed} changed"),
         )
+        if outcome.promoted:
+            keep(training.blobs, uploads, self._id)
         self.reach(Stage.PROMOTED if outcome.promoted else Stage.REFUSED, outcome.reason)

@@ -23,7 +23,6 @@ from models.ports import Document, Put, Remove, StateStore
 from models.recommend.history import apply_events
 from models.recommend.profile import (
     CONTAINER,
-    MAX_REPLACED,
     PROFILE_ID,
     Profile,
     Rated,
@@ -81,12 +80,12 @@ class Written:
 def write_users(
     state: StateStore,
     ratings: Ratings,
-    vectors: Vectors | None = None,
+    vectors: Vectors,
     *,
     threads: int = 8,
     progress: Progress = lambda _done, _total: None,
 ) -> Written:
-    """Add `ratings` to the profiles of their users, and with `vectors` a vector to each of those profiles.
+    """Add `ratings` to the profiles of their users, and to each of those profiles a vector of `vectors`.
 
     Users are taken in id order, in batches of 200; after each `progress` is called with the numbers of users done and
     of all. `threads` wait for the store side by side. A user who is deleted meanwhile stays deleted.
@@ -110,21 +109,48 @@ def write_users(
     return Written(total, changed)
 
 
+def take_back(state: StateStore, taken: Ratings, rest: Ratings, *, threads: int = 8) -> int:
+    """Take ratings that were `taken` out of later training out of profiles; the number of profiles that changed.
+
+    Only a rating that is just as it was written goes; that of the same pair in `rest`, all that is still trained on,
+    comes in its place. Safe to repeat.
+    """
+    by_user, by_user_of_rest = grouped(taken.user, len(taken.users)), grouped(rest.user, len(rest.users))
+    place_in_rest = {user: place for place, user in enumerate(rest.users)}
+
+    def one(user: int) -> bool:
+        gone = _incoming(taken, by_user.rows(user))
+        place = place_in_rest.get(taken.users[user])
+        stays = {} if place is None else _incoming(rest, by_user_of_rest.rows(place))
+
+        def change(profile: Profile) -> Profile:
+            ratings = dict(profile.ratings)
+            for item in [item for item, rated in gone.items() if ratings.get(item) == rated]:
+                del ratings[item]
+                if item in stays:
+                    ratings[item] = stays[item]
+            return msgspec.structs.replace(profile, ratings=ratings)
+
+        return _change(state, taken.users[user], change)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(one, range(len(taken.users))))
+
+
 def merged(profile: Profile, incoming: Mapping[str, Rated]) -> Profile:
     """The profile with the incoming ratings that are not older than its own; the same object if none is news."""
-    ratings, replaced = dict(profile.ratings), list(profile.replaced)
+    ratings, longer = dict(profile.ratings), profile
     for item, rated in incoming.items():
         before = ratings.get(item)
         if before is not None:
             if (rated.time_us, rated.key) < (before.time_us, before.key):
                 continue
-            if before.key:
-                replaced.append(before.key)
+            longer = longer.replacing(item, before)
         ratings[item] = rated
     kept = newest(ratings)
     if kept == profile.ratings:
         return profile
-    return msgspec.structs.replace(profile, ratings=kept, replaced=replaced[-MAX_REPLACED:])
+    return msgspec.structs.replace(longer, ratings=kept)
 
 
 def _incoming(ratings: Ratings, rows: Int64) -> dict[str, Rated]:
@@ -134,17 +160,11 @@ def _incoming(ratings: Ratings, rows: Int64) -> dict[str, Rated]:
     }
 
 
-def _write(
-    state: StateStore, user: str, incoming: Mapping[str, Rated], until_us: int, vectors: Vectors | None
-) -> bool:
+def _write(state: StateStore, user: str, incoming: Mapping[str, Rated], until_us: int, vectors: Vectors) -> bool:
     """Whether the profile changed; ratings up to `until_us` are left out."""
     wanted = {item: rated for item, rated in incoming.items() if rated.time_us > until_us}
 
-    def change(profile: Profile) -> Profile:
-        longer = merged(profile, wanted)
-        return vectors.added(longer) if vectors else longer
-
-    return _change(state, user, change)
+    return _change(state, user, lambda profile: vectors.added(merged(profile, wanted)))
 
 
 def _forget_again(state: StateStore, users: Sequence[str], before: Mapping[str, int]) -> dict[str, int]:

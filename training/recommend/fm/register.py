@@ -54,6 +54,7 @@ def register_fm(
         creator=creator(f"torch {installed_version('torch')}"),
         inputs=INPUTS,
         outputs=OUTPUTS,
+        items=len(catalogue),
         metrics={**measured, "parity": parity},
         parameters=model.parameters(),
         data_fingerprint=fingerprint(train),
