@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
-TEST_EXTRAS := cpu,functions,stream,svm,training,ann,video,local,bench,dev
+TEST_EXTRAS := cpu,functions,stream,svm,training,ann,notebook,video,local,bench,dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 help:  ## Show this list
@@ -28,7 +28,7 @@ test: $(TEST_STAMP)  ## Lint, types, import layers and all tests but the schedul
 	$(BIN)/lint-imports
 	$(BIN)/pytest -m "not scheduled" -n 3 --dist loadfile  # tests wait more than they compute; a file's share fixtures
 
-test-scheduled: $(TEST_STAMP)  ## The slow tests: parts killed again and again
+test-scheduled: $(TEST_STAMP)  ## The slow tests: parts killed again and again, Spark on a cluster, the notebook
 	$(BIN)/pytest -m scheduled
 
 bench: $(TEST_STAMP)  ## Measure against peers on this machine

@@ -24,6 +24,8 @@ _FACTORS = 64
 _K = 10
 _USERS = 400
 _ROUNDS = 3
+# The settings of the index were chosen on the first; the second has other items and other users.
+_SEEDS = (0, 1)
 
 Top = Callable[[int], Int64]
 T = TypeVar("T")
@@ -33,7 +35,8 @@ def run(folder: Path, *, quick: bool = False) -> Report:
     """Measure and compare. The host keeps its data in `folder`."""
     failures: list[str] = []
     figures = _exact(1_682, failures, p99=1.0) + _exact(62_000, failures, p50=0.5)
-    figures += _approximate(50_000 if quick else 1_000_000, failures)
+    for seed in _SEEDS[:1] if quick else _SEEDS:
+        figures += _approximate(50_000 if quick else 1_000_000, seed, failures)
     figures += _foldin(failures)
     figures += _through_the_host(folder, 2.0 if quick else 10.0, failures)
     return Report(
@@ -71,8 +74,8 @@ def _exact(n: int, failures: list[str], *, p50: float | None = None, p99: float 
     ]
 
 
-def _approximate(n: int, failures: list[str]) -> list[Figure]:
-    crowd = clustered(n, _FACTORS, 2 * _USERS)
+def _approximate(n: int, seed: int, failures: list[str]) -> list[Figure]:
+    crowd = clustered(n, _FACTORS, 2 * _USERS, seed=seed)
     started = time.perf_counter()
     bundle, parameters = with_index(bundle_of(crowd), crowd.users[_USERS:])
     built_s = time.perf_counter() - started
@@ -83,14 +86,14 @@ def _approximate(n: int, failures: list[str]) -> list[Figure]:
     numpy = _lists(asked, lambda user: _numpy(asked, user), rounds=1)
     recall = _agreement(numpy[0], ours[0])
     if recall < 0.97:
-        failures.append(f"{n} items: recall@{_K} is {recall:.4f}")
+        failures.append(f"{n} items, seed {seed}: recall@{_K} is {recall:.4f}")
     note = (
         f"{parameters['probes']} probes, index {len(bundle.index) / 1e6:.0f} MB, made and measured in {built_s:.0f} s"
     )
     return [
-        *_figures(f"{n:,} items, approximate", ours[1], p99=5.0),
-        Figure(name=f"{n:,} items, recall@{_K}", unit="", values=[recall], at_least=0.99, note=note),
-        *_figures(f"{n:,} items, NumPy", numpy[1]),
+        *_figures(f"{n:,} items, seed {seed}, approximate", ours[1], p99=5.0),
+        Figure(name=f"{n:,} items, seed {seed}, recall@{_K}", unit="", values=[recall], at_least=0.99, note=note),
+        *_figures(f"{n:,} items, seed {seed}, NumPy", numpy[1]),
     ]
 
 

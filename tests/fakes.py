@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from models.errors import AlreadyExists, BadInput, NotFound, Superseded
-from models.ports import Blob, BlobInfo, Document, Put, QueueItem, Remove, check_writes
+from models.ports import (
+    Blob,
+    BlobInfo,
+    Document,
+    Put,
+    QueueItem,
+    Remove,
+    Transaction,
+    check_transactions,
+    check_writes,
+)
 
 
 @dataclass
@@ -179,3 +189,14 @@ class FakeState:
                     self.documents[key] = Document(partition, write.id, str(next(self._etags)), write.body)
                 else:
                     self.documents.pop(key, None)
+
+    def transact_many(self, container: str, transactions: Sequence[Transaction]) -> list[bool]:
+        check_transactions(transactions)
+        return [self._held(container, partition, writes) for partition, writes in transactions]
+
+    def _held(self, container: str, partition: str, writes: Sequence[Put | Remove]) -> bool:
+        try:
+            self.transact(container, partition, writes)
+        except Superseded:
+            return False
+        return True

@@ -5,19 +5,22 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from infra.cli import output, ratings_options, train_als
+from infra.cli import files, output, ratings_options, train_als
 
 if TYPE_CHECKING:
     from models.recommend.ratings import Ratings
     from training.recommend.als import AlsOptions
     from training.recommend.splits import Split
 
-_Part = Annotated[Path | None, typer.Option(exists=True, dir_okay=False)]
+_Part = Annotated[Path | None, typer.Option(parser=files.readable, metavar=files.METAVAR)]
 
 
 def evaluate(
     ratings: Annotated[
-        Path | None, typer.Option(help="Ratings to split; or give --train and --test.", exists=True, dir_okay=False)
+        Path | None,
+        typer.Option(
+            help="Ratings to split; or give --train and --test.", parser=files.readable, metavar=files.METAVAR
+        ),
     ] = None,
     train: _Part = None,
     test: _Part = None,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli import output, ratings_options
+from infra.cli import files, output, ratings_options
 
 app = typer.Typer(help="Look at ratings, and make some.", no_args_is_help=True)
 
@@ -15,7 +15,9 @@ def profile(
     file: Annotated[
         Path,
         typer.Argument(
-            help="MovieLens' u.data, ratings.dat or ratings.csv, CSV, or Parquet.", exists=True, dir_okay=False
+            help="MovieLens' u.data, ratings.dat or ratings.csv, CSV, or Parquet.",
+            parser=files.readable,
+            metavar=files.METAVAR,
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for profile.json, profile.md and plots.")] = Path("profile"),

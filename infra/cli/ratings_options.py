@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from infra.cli import output
+from infra.cli import files, output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +25,8 @@ File = Annotated[
     typer.Option(
         "--ratings",
         help="Ratings: MovieLens (u.data, ratings.dat, ratings.csv), CSV with a header, or Parquet.",
-        exists=True,
-        dir_okay=False,
+        parser=files.readable,
+        metavar=files.METAVAR,
     ),
 ]
 Columns = Annotated[
@@ -41,9 +41,9 @@ Items = Annotated[
     Path | None,
     typer.Option(
         help="Titles and genres: u.item, movies.dat, movies.csv, or CSV with item,title,genres. [default: beside the "
-        "ratings]",
-        exists=True,
-        dir_okay=False,
+        "ratings, where they are a file here]",
+        parser=files.readable,
+        metavar=files.METAVAR,
     ),
 ]
 Split = Annotated[

@@ -5,16 +5,18 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from infra.cli import context, output, ratings_options, train_fm
+from infra.cli import context, files, output, ratings_options, train_fm
 from infra.cli.publish import print_version, publish_fm, without_deleted
 from infra.cli.sweep_report import best_trials, print_trials, write_sweep
 
 
 def fm(
-    train: Annotated[Path, typer.Option(help="Ratings to search on.", exists=True, dir_okay=False)],
+    train: Annotated[Path, typer.Option(help="Ratings to search on.", parser=files.readable, metavar=files.METAVAR)],
     test: Annotated[
         Path | None,
-        typer.Option(help="Ratings to measure the winner on, once, at the end.", exists=True, dir_okay=False),
+        typer.Option(
+            help="Ratings to measure the winner on, once, at the end.", parser=files.readable, metavar=files.METAVAR
+        ),
     ] = None,
     columns: ratings_options.Columns = None,
     objective: Annotated[

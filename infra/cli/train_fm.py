@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 import typer
 
-from infra.cli import context, output, ratings_options
+from infra.cli import context, files, output, ratings_options
 from infra.cli.publish import print_version, publish_fm, without_deleted
 
 if TYPE_CHECKING:
@@ -21,9 +21,12 @@ _WHOLE = {("ua.base", "ua.test"): "u.data", ("ub.base", "ub.test"): "u.data"}
 
 
 def fm(
-    train: Annotated[Path, typer.Option(help="Ratings to train on.", exists=True, dir_okay=False)],
+    train: Annotated[Path, typer.Option(help="Ratings to train on.", parser=files.readable, metavar=files.METAVAR)],
     test: Annotated[
-        Path, typer.Option(help="Ratings to measure on; used after the last fit.", exists=True, dir_okay=False)
+        Path,
+        typer.Option(
+            help="Ratings to measure on; used after the last fit.", parser=files.readable, metavar=files.METAVAR
+        ),
     ],
     seeds: Annotated[int, typer.Option(help="Fits, each with a seed of its own; the figures are means.", min=1)] = 3,
     report: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.", dir_okay=False)] = None,

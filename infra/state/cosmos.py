@@ -6,6 +6,7 @@ document's JSON as text, byte for byte. The partition key is `/pk`. Bodies are n
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -16,7 +17,7 @@ from infra.azure.identity import identity
 from infra.state.cosmos_errors import translate, translated
 from infra.state.names import LONGEST, encoded_id, encoded_prefix
 from models.errors import BadInput, ConfigurationError, NotFound, Superseded, TryLater
-from models.ports import Document, Put, Remove, check_writes
+from models.ports import Document, Put, Remove, Transaction, check_transactions, check_writes
 
 if TYPE_CHECKING:
     from azure.cosmos import ContainerProxy, CosmosClient, DatabaseProxy
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 2 * 1024 * 1024 - 16 * 1024
 _MAX_PARTITION_BYTES: Final = 2_000
 _PARTITION_KEY: Final = "/pk"
+_AT_ONCE: Final = 8
 _INDEXING: Final = {
     "indexingMode": "consistent",
     "automatic": True,
@@ -138,6 +140,20 @@ class CosmosState:
                     raise TryLater(f"{what}: the container is gone") from error
                 # It was to be removed and is not there: done, but with it the others were undone.
                 left.remove(failed)
+
+    def transact_many(self, container: str, transactions: Sequence[Transaction]) -> list[bool]:
+        """Each on its own, as `transact`, eight at a time; whether its etags held."""
+        check_transactions(transactions)
+
+        def held(transaction: Transaction) -> bool:
+            try:
+                self.transact(container, *transaction)
+            except Superseded:
+                return False
+            return True
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return list(pool.map(held, transactions))
 
     def close(self) -> None:
         """Close the connections."""

@@ -64,11 +64,17 @@ def encode_catalogue(catalogue: Catalogue) -> bytes:
 
 def decode_catalogue(data: bytes) -> Catalogue:
     """The catalogue of `encode_catalogue`. Raises ModelRefused if `data` is something else."""
+    import pyarrow as pa
+
     try:
         table = read_parquet(data)
     except BadInput as error:
         raise ModelRefused(f"items file: {error}") from error
-    return _catalogue(table)
+    found = _catalogue(table)
+    del table
+    # Else the allocator keeps several times the table's size for reads that do not come.
+    pa.default_memory_pool().release_unused()
+    return found
 
 
 def _catalogue(table: "pa.Table") -> Catalogue:
@@ -89,9 +95,13 @@ def _catalogue(table: "pa.Table") -> Catalogue:
     for name in ("item", "ratings"):
         if columns[name].null_count:
             raise ModelRefused(f"items file: column {name} has {columns[name].null_count} empty rows")
+    once: dict[str, str] = {}  # one text per genre, not one per item
     return Catalogue(
         items=columns["item"].to_pylist(),
         titles=[title or "" for title in columns["title"].to_pylist()],
-        genres=[[genre for genre in genres or () if genre] for genres in columns["genres"].to_pylist()],
-        ratings=np.asarray(columns["ratings"].to_numpy(), dtype=np.int64),
+        genres=[
+            [once.setdefault(genre, genre) for genre in genres.as_py() or () if genre] for genres in columns["genres"]
+        ],
+        # Not by `to_numpy`, which imports pandas where that is installed.
+        ratings=np.array(columns["ratings"].to_pylist(), dtype=np.int64),
     )

@@ -54,6 +54,9 @@ class Emptied:
     def transact(self, container, partition, writes):
         self._store.transact(f"{container}-{self._number}", partition, writes)
 
+    def transact_many(self, container, transactions):
+        return self._store.transact_many(f"{container}-{self._number}", transactions)
+
 
 @pytest.fixture(
     params=[
@@ -186,6 +189,39 @@ def test_too_many_writes_or_two_of_one_document_are_refused(state: StateStore) -
         state.transact("box", "p", [Put(str(n), b"") for n in range(MAX_TRANSACTION_WRITES + 1)])
     with pytest.raises(ValueError, match="once"):
         state.transact("box", "p", [Put("a", b""), Remove("a")])
+
+
+def test_many_transactions_stand_alone_and_say_which_of_them_held(state: StateStore) -> None:
+    old = put(state, "p1", "a")
+    put(state, "p1", "a", b"newer")
+    put(state, "p3", "gone")
+    held = state.transact_many(
+        "box",
+        [
+            ("p0", [Put("a", b"0", etag="")]),
+            ("p1", [Put("a", b"1", etag=old)]),
+            ("p2", [Put("a", b"2")]),
+            ("p3", [Remove("gone")]),
+            ("p4", [Remove("never-there")]),
+        ],
+    )
+    assert held == [True, False, True, True, True]
+    assert [(d.partition, d.body) for d in state.query("box")] == [("p0", b"0"), ("p1", b"newer"), ("p2", b"2")]
+    assert state.transact_many("box", []) == []
+
+
+def test_many_transactions_are_more_than_one_commit_holds(state: StateStore) -> None:
+    wanted = [(f"p{number:03d}", [Put("a", str(number).encode(), etag="")]) for number in range(450)]
+    assert state.transact_many("box", wanted) == [True] * 450
+    assert [d.body for d in state.query("box")] == [writes[0].body for _, writes in wanted]
+    # Done again they change nothing: all of them are there.
+    assert state.transact_many("box", wanted) == [False] * 450
+
+
+def test_many_transactions_name_a_partition_once(state: StateStore) -> None:
+    with pytest.raises(ValueError, match="once"):
+        state.transact_many("box", [("p", [Put("a", b"")]), ("p", [Put("b", b"")])])
+    assert state.query("box") == []
 
 
 def test_threads_that_compare_and_set_lose_no_update(state: StateStore) -> None:

@@ -192,3 +192,12 @@ def test_ratings_that_cannot_be_trained_on_are_refused(session: SparkSession) ->
         fit_spark(ratings.rows(np.zeros(2, dtype=bool)), AlsOptions(), session)
     with pytest.raises(BadInput, match=r"needs ratings above 0, got -1"):
         fit_spark(Ratings.of(["a"], ["x"], [-1]), AlsOptions(confidence="ratings"), session)
+
+
+def test_a_url_of_azure_reaches_hadoop_as_it_is_and_what_is_missing_there_is_said(session: SparkSession) -> None:
+    url = "abfss://ratings@account.dfs.core.windows.net/r.parquet"
+    with pytest.raises(ConfigurationError, match="abfs") as refused:
+        read_frame(url, session)
+    # Without the jar; with it, the account would be asked.
+    assert str(refused.value).startswith(f"{url}: Spark cannot open it: ")
+    assert "SecureAzureBlobFileSystem" in str(refused.value)

@@ -1,5 +1,7 @@
 """The registered form of a recommender: what it holds, and what is refused."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import msgspec
@@ -97,3 +99,14 @@ def replace_kind(kind: str) -> Manifest:
 
 def none_rated(bundle: AlsBundle) -> AlsBundle:
     return replace(bundle, catalogue=replace(bundle.catalogue, ratings=np.zeros(40, dtype=np.int64)))
+
+
+def test_items_are_read_without_pandas_and_share_the_texts_of_genres() -> None:
+    code = (
+        "import sys; from models.recommend.catalogue import decode_catalogue; "
+        "read = decode_catalogue(sys.stdin.buffer.read()); "
+        "assert 'pandas' not in sys.modules; "
+        "assert len({id(genre) for genres in read.genres for genre in genres}) < len(read)"
+    )
+    data = encode_bundle(small_bundle())["items.parquet"]
+    subprocess.run([sys.executable, "-c", code], input=data, check=True)

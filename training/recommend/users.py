@@ -87,23 +87,24 @@ def write_users(
 ) -> Written:
     """Add `ratings` to the profiles of their users, and to each of those profiles a vector of `vectors`.
 
-    Users are taken in id order, in batches of 200; after each `progress` is called with the numbers of users done and
-    of all. `threads` wait for the store side by side. A user who is deleted meanwhile stays deleted.
+    Users are taken in id order, in batches of 200, which `threads` read side by side and which are written at once.
+    After each `progress` is called with the numbers of users done and of all. A user who is deleted meanwhile stays
+    deleted.
     """
     by_user = grouped(ratings.user, len(ratings.users))
     total = len(ratings.users)
     forgotten = forgotten_users(state)
     changed = 0
 
-    def write(user: int) -> bool:
+    def prepare(user: int) -> _Change | None:
         incoming = _incoming(ratings, by_user.rows(user))
         until_us = forgotten.get(ratings.users[user], -1)
-        return _write(state, ratings.users[user], incoming, until_us, vectors)
+        return _prepared(state, ratings.users[user], _added(incoming, until_us, vectors))
 
     with ThreadPoolExecutor(threads) as pool:
         for begin in range(0, total, BATCH):
             users = range(begin, min(begin + BATCH, total))
-            changed += sum(pool.map(write, users))
+            changed += _write(state, [change for change in pool.map(prepare, users) if change is not None])
             forgotten = _forget_again(state, [ratings.users[user] for user in users], forgotten)
             progress(users[-1] + 1, total)
     return Written(total, changed)
@@ -160,11 +161,30 @@ def _incoming(ratings: Ratings, rows: Int64) -> dict[str, Rated]:
     }
 
 
-def _write(state: StateStore, user: str, incoming: Mapping[str, Rated], until_us: int, vectors: Vectors) -> bool:
-    """Whether the profile changed; ratings up to `until_us` are left out."""
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What is to be written for a user, and how to find that out anew."""
+
+    user: str
+    write: Put | Remove
+    again: Callable[[Profile], Profile]
+
+
+def _added(incoming: Mapping[str, Rated], until_us: int, vectors: Vectors) -> Callable[[Profile], Profile]:
+    """What makes a profile longer by the incoming ratings after `until_us`, and gives it a vector."""
     wanted = {item: rated for item, rated in incoming.items() if rated.time_us > until_us}
 
-    return _change(state, user, lambda profile: vectors.added(merged(profile, wanted)))
+    def change(profile: Profile) -> Profile:
+        return vectors.added(merged(profile, wanted))
+
+    return change
+
+
+def _write(state: StateStore, changes: Sequence[_Change]) -> int:
+    """How many profiles changed. One that changed under our hands is read and changed anew."""
+    held = state.transact_many(CONTAINER, [(user_partition(each.user), [each.write]) for each in changes])
+    left = [change for change, done in zip(changes, held, strict=True) if not done]
+    return sum(held) + sum(_change(state, each.user, each.again) for each in left)
 
 
 def _forget_again(state: StateStore, users: Sequence[str], before: Mapping[str, int]) -> dict[str, int]:
@@ -182,22 +202,27 @@ def _forget_again(state: StateStore, users: Sequence[str], before: Mapping[str, 
 
 def _change(state: StateStore, user: str, change: Callable[[Profile], Profile]) -> bool:
     """Whether the profile of `user` is another one after `change`; one without ratings is removed."""
-    partition = user_partition(user)
     while True:
-        document = state.get(CONTAINER, partition, PROFILE_ID)
-        try:
-            before = decode_profile(document.body) if document else Profile()
-        except BadInput as error:
-            log.error("profile of user %r is left as it is: %s", user, error)
-            return False
-        after = change(before)
-        if after == before:
+        prepared = _prepared(state, user, change)
+        if prepared is None:
             return False
         try:
-            state.transact(CONTAINER, partition, [_put(document, after)])
+            state.transact(CONTAINER, user_partition(user), [prepared.write])
         except Superseded:
             continue
         return True
+
+
+def _prepared(state: StateStore, user: str, change: Callable[[Profile], Profile]) -> _Change | None:
+    """What `change` makes of the profile of `user` as it is now, to be written over that version; None: nothing."""
+    document = state.get(CONTAINER, user_partition(user), PROFILE_ID)
+    try:
+        before = decode_profile(document.body) if document else Profile()
+    except BadInput as error:
+        log.error("profile of user %r is left as it is: %s", user, error)
+        return None
+    after = change(before)
+    return None if after == before else _Change(user, _put(document, after), change)
 
 
 def _put(document: Document | None, profile: Profile) -> Put | Remove:

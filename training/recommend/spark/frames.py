@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.contracts.readings import MILLISECONDS_FROM
-from models.errors import BadInput
+from models.errors import BadInput, ConfigurationError
 from models.recommend.ratings import Ratings, in_id_order
 from training.recommend.readers import (
     CONTROL,
@@ -52,8 +52,10 @@ def read_frame(path: str, session: "SparkSession", *, columns: RatingColumns | N
 
     `path` is whatever Spark reads: a local path or folder, `abfss://container@account.dfs.core.windows.net/...`,
     `hdfs://...`. Parquet is told by the ending `.parquet`; else the first line says what the file is, as for
-    `readers.read_ratings`. Raises BadInput for a path that is missing or not ratings, and as `_check` does.
+    `readers.read_ratings`. Raises BadInput for a path that is missing or not ratings, and as `_check` does;
+    ConfigurationError where Spark lacks what its URL needs.
     """
+    from py4j.protocol import Py4JJavaError
     from pyspark.errors import PySparkException
 
     try:
@@ -63,6 +65,9 @@ def read_frame(path: str, session: "SparkSession", *, columns: RatingColumns | N
     except PySparkException as error:
         reason = str(error).strip().splitlines()[0]
         raise BadInput(f"{path}: expected ratings that Spark can read: {reason}") from error
+    except Py4JJavaError as error:
+        # What Hadoop raises when it cannot open a file system at all: its class, jar or credentials are missing.
+        raise ConfigurationError(f"{path}: Spark cannot open it: {error.java_exception.getMessage()}") from error
     return frame
 
 
