@@ -1,12 +1,13 @@
 """How every HTTP function answers: a body as JSON, and errors as the status that tells the caller what to do."""
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Final
 
 import azure.functions as func
 
-from models.errors import BadInput, ConfigurationError, NotFound, TryLater
+from models.errors import BadInput, ConfigurationError, NotFound, TooMany, TryLater
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,8 @@ def answer(query: Callable[[], object]) -> func.HttpResponse:
     except NotFound as error:
         return _error(404, error)
     except TryLater as error:
-        return _error(503, error, {"Retry-After": str(max(1, round(error.retry_after_s)))})
+        status = 429 if isinstance(error, TooMany) else 503
+        return _error(status, error, {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))})
     except ConfigurationError as error:
         log.error("%s", error)
         return _error(500, error)

@@ -18,7 +18,7 @@ from infra.wiring.jobs import JobProcess, configure_logging
 from models.contracts import TrainRequest
 from models.contracts.runs import RunRequest
 from models.names import RECOMMEND_QUEUE, TRAIN_QUEUE
-from training.worker import Request, Work, Worker
+from models.worker import Request, Work, Worker
 
 log = logging.getLogger(__name__)
 
