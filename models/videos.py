@@ -1,4 +1,4 @@
-"""Jobs of films in the state store: container `videos`, changed by compare-and-set; uploads and quotas beside them."""
+"""Jobs of films in the state store, container `videos`, by compare-and-set; uploads and quotas beside them."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -79,7 +79,7 @@ class VideoWork:
 
     def _counted(self, job: VideoJob, made: dict[int, int], state: VideoState) -> VideoJob:
         # Two workers may count at once: the later count is the larger one, whoever writes last.
-        if len(made) <= job.segments_done and state != VideoState.JOINING:
+        if job.state == VideoState.JOINING or len(made) <= job.segments_done:
             return job
         return msgspec.structs.replace(
             job, state=state, segments_done=len(made), frames_done=sum(made.values()), moved_at=self.clock.now()
