@@ -20,6 +20,7 @@ _UPLOADS: Final = "uploads"
 _CALLERS: Final = "callers"
 _ID_DIGITS: Final = 16
 _HOUR_S: Final = 3600.0
+_LONGEST_NAME: Final = 80
 _OPTION_NAMES: Final = msgspec.structs.fields(FilmOptions)
 _NUMBERS: Final = ("scale", "strength")
 _STYLE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -60,6 +61,22 @@ def _wrong_option(found: Mapping[str, object], said: str) -> str:
         "size": "'WIDTHxHEIGHT', like '640x360'",
     }
     return f"{name}: expected {expected.get(name, said)}, got {str(found.get(name))[:80]!r}"
+
+
+def option_texts(options: FilmOptions) -> dict[str, str]:
+    """The options as `film_options` takes them."""
+    return {name: str(value) for name, value in msgspec.structs.asdict(options).items() if value is not None}
+
+
+def safe_name(name: str) -> str:
+    """`name` as one path segment of a blob that every client can ask for: letters, digits and `_-.` of its end."""
+    return re.sub(r"[^\w.-]", "_", name)[-_LONGEST_NAME:].lstrip(".") or "film"
+
+
+def safe_stem(name: str) -> str:
+    """As `safe_name`, without the last ending."""
+    stem, _, _ = name.rpartition(".")
+    return safe_name(stem or name)
 
 
 def job_id(info: BlobInfo, options: Mapping[str, str]) -> str:
