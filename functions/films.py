@@ -1,8 +1,8 @@
 """Triggers of the video workload: uploaded films, the sweep, and `/api/videos`.
 
 Event Grid tells of uploads through a queue, not by a blob trigger: the input of a blob trigger is the whole blob,
-which the host would carry into this process, and films are large. Handlers, and all they need, are imported when a trigger
-first fires, as in `functions.telemetry`.
+which the host would carry into this process, and films are large. Handlers, and all they need, are imported when a
+trigger first fires, as in `functions.telemetry`.
 """
 
 import logging

@@ -91,11 +91,11 @@ class VideoWork:
 
     def cancel(self, job: str) -> VideoJob:
         """The job as cancelled, and nothing left of its work; one that has ended stays as it is."""
-        return self._end(job, VideoState.CANCELLED)
+        return self._end(job, VideoState.CANCELLED, error="")
 
     def done(self, job: str, result: str) -> VideoJob:
         """The job as done; without the result if it was cancelled meanwhile."""
-        ended = self._end(job, VideoState.DONE, result=result)
+        ended = self._end(job, VideoState.DONE, result=result, error="")
         if ended.result != result:
             self.blobs.delete(result)
         return ended

@@ -46,6 +46,8 @@ class Work(Generic[Request]):
     start: Callable[[Request], Job]
     given_up: Callable[[Request, str], None] = lambda _request, _reason: None
     """Called with a request bound for the poison queue, and why, before it goes there; perhaps more than once."""
+    failed: Callable[[Request, str], None] = lambda _request, _reason: None
+    """Called after each try that failed, with what it failed with."""
 
 
 class Worker(Generic[Request]):
@@ -123,6 +125,7 @@ class Worker(Generic[Request]):
             return
         except Exception as error:  # a job's bug or crash must not end the worker; five tries, then poison
             log.error("%s failed (try %d): %s", self._work.name, item.dequeue_count, error)
+            self._work.failed(request, str(error))
             self._release(item, _RETRY_AFTER)
             return
         finally:

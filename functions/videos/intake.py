@@ -51,7 +51,7 @@ class Intake:
         id = job_id(info, given)
         if upload is not None and not self._belongs(upload, id):
             return False
-        name = upload.name if upload is not None else info.name.rpartition("/")[2]
+        name = upload.name if upload is not None else info.name.rstrip("/").rpartition("/")[2]
         try:
             _check_name(info.name)
             opened = self._videos.open(
