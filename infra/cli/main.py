@@ -28,6 +28,7 @@ from infra.cli import (
     telemetry,
     train,
     up,
+    video,
 )
 from infra.local.home import Home
 from models.errors import PenstockError
@@ -59,6 +60,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(runs.app, name="runs")
 app.add_typer(queues.app, name="queues")
+app.add_typer(video.app, name="video")
 
 
 def main() -> NoReturn:

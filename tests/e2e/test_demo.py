@@ -35,7 +35,7 @@ def test_the_foreground_trains_feeds_shows_and_stops_at_ctrl_c(penstock: Penstoc
             assert time.monotonic() < deadline, lines
             lines.append(process.stdout.readline())
         pids = penstock.pids()
-        assert len(pids) == 5
+        assert len(pids) == 6
     finally:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
