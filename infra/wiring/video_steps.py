@@ -40,14 +40,13 @@ def build(settings: Settings, scratch: Path, beat: Callable[[], None]) -> "Steps
     """The steps on the settings of this process."""
     from importlib.resources import files
 
-    from models.style.library import StyleLibrary
-
     from infra.azure.blobs import AzureBlobs
     from infra.azure.queues import AzureQueue
     from infra.clock import SystemClock
     from infra.wiring.state import open_state
     from models.contracts.film import Limits
     from models.names import VIDEO_QUEUE
+    from models.style.library import StyleLibrary
     from models.videos import Videos
     from models.videowork import VideoWork
     from video.worker.films import FilmPipeline
