@@ -10,6 +10,7 @@ import msgspec
 
 from models.errors import ModelRefused
 
+QUALITIES: Final = ("fast", "fine")
 # Parts of registry names, blob names and folders; two of them and a prefix fit the registry's 100 characters.
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -66,12 +67,18 @@ def read_manifest(data: bytes, *, name: str) -> StyleManifest:
     return manifest
 
 
+def is_style_name(name: str) -> bool:
+    """Whether a style may be called so: names of blobs and folders are made of it."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _complaint(manifest: StyleManifest) -> str | None:
     if manifest.format != 1:
         return f"expected format 1, got {manifest.format}: it was written for another version of Penstock"
-    for kind, value in (("style", manifest.style), ("quality", manifest.quality)):
-        if not _NAME.fullmatch(value):
-            return f"{kind}: expected 1..40 of a-z, 0-9 and '-', got {value!r}"
+    if not is_style_name(manifest.style):
+        return f"style: expected 1..40 of a-z, 0-9 and '-', got {manifest.style!r}"
+    if manifest.quality not in QUALITIES:
+        return f"quality: expected {' or '.join(QUALITIES)}, got {manifest.quality!r}"
     for kind, value in (("file", manifest.file), ("card", manifest.card)):
         if "/" in value or "\\" in value or value.startswith("."):
             return f"{kind}: expected the name of a file beside the manifest, got {value!r}"

@@ -128,6 +128,16 @@ def gpu_options(provider: str, *, captured: bool, cache: Path | None) -> list[An
     return [(_TENSORRT, tensorrt), cuda, _CPU]
 
 
+def run_once(model: "ModelProto", inputs: dict[str, npt.NDArray[Any]], output: str) -> npt.NDArray[Any]:
+    """One output of the bare graph, on the CPU. Raises RuntimeError."""
+    session = _session(model, [_CPU], 1)
+    try:
+        result: npt.NDArray[Any] = session.run([output], inputs)[0]
+    except Exception as error:  # a class per fault, all made in C++
+        raise RuntimeError(str(error)) from error
+    return result
+
+
 def _session(model: "ModelProto", providers: list[Any], threads: int) -> Any:
     """A session of the graph. Raises RuntimeError, whatever class of ONNX Runtime's it was."""
     import onnxruntime as ort
