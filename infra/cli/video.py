@@ -163,11 +163,22 @@ def _finish(settings: "Settings", id: str, *, wait: bool, out: Path | None, as_j
 
 def _named(videos: "Videos", video: str) -> str:
     if video != "latest":
-        return video
+        return _known(videos, video)
     found = next(iter(videos.latest(1)), None)
     if found is None:
         raise NotFound("there are no videos yet: penstock video submit FILE")
     return found.id
+
+
+def _known(videos: "Videos", id: str) -> str:
+    """The job with this id, or that of the upload with this id. Raises NotFound."""
+    try:
+        return videos.get(id).id
+    except NotFound:
+        upload = videos.upload(id)
+    if not upload.job:
+        raise NotFound(f"nothing has come to the address of upload {id!r} so far")
+    return upload.job
 
 
 def _status(id: str, videos: "Videos") -> VideoStatus:

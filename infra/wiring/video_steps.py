@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 
 import msgspec
 
@@ -134,8 +134,8 @@ def _do(steps: "Steps", message: VideoMessage, beat: Callable[[], None]) -> Answ
             return Answer(error=f"{type(error).__name__}: {error}")
 
 
-def main() -> int:
-    """Do steps until there are none for a while."""
+def main() -> NoReturn:
+    """Do steps until there are none for a while; then the process ends."""
     configure_logging()
     # Ctrl-C reaches the whole group: the worker decides when a step ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -153,9 +153,10 @@ def main() -> int:
         try:
             request = found.get(timeout=_IDLE_S)
         except queue.Empty:
-            return 0
+            logging.shutdown()
+            os._exit(0)  # the interpreter would wait for the thread that reads
         line.answer(_do(steps, msgspec.json.decode(request, type=VideoMessage), line.beat))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

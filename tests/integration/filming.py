@@ -71,9 +71,21 @@ class Set:
             [helper.make_node("Sub", ["image", "two"], ["below"]), helper.make_node("Sqrt", ["below"], ["styled"])],
         )
 
-    def style(self, name: str, nodes: list[Any]) -> None:
+    def slow_style(self) -> str:
+        """A style whose frames take a tenth of a second, so that there is something to interrupt."""
+        width, layers = 64, 24
+        weights = np.random.default_rng(0).normal(0, 0.04, (width, width, 3, 3)).astype(np.float32)
+        nodes = [helper.make_node("Conv", ["image", "head"], ["at0"], pads=[1, 1, 1, 1])]
+        nodes += [
+            helper.make_node("Conv", [f"at{at}", "body"], [f"at{at + 1}"], pads=[1, 1, 1, 1]) for at in range(layers)
+        ]
+        nodes.append(helper.make_node("Conv", [f"at{layers}", "tail"], ["styled"], pads=[1, 1, 1, 1]))
+        self.style("slow", nodes, head=weights[:, :3], body=weights, tail=weights[:3])
+        return "slow"
+
+    def style(self, name: str, nodes: list[Any], **weights: Any) -> None:
         """Register a network, as the live one of `fast`."""
-        graph = model_of(nodes, {"one": np.float32(1), "two": np.float32(2)}).SerializeToString()
+        graph = model_of(nodes, weights or {"one": np.float32(1), "two": np.float32(2)}).SerializeToString()
         manifest = manifest_of(graph, style=name, quality="fast")
         publish_style(self.blobs, manifest, graph, version="v1", created_at=time.time(), creator="tests")
         Registry(self.blobs, model_name(name, "fast")).promote("v1")

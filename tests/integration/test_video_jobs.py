@@ -10,13 +10,17 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from infra.cli import video
 from infra.local.azurite import running_azurite
 from models.contracts.videos import VideoJob, VideoState
+from models.errors import BadInput, NotFound
 from models.videos import job_id
 from tests.integration.filming import Set, pictures
 from tests.waiting import wait_for
@@ -169,6 +173,33 @@ def test_what_cannot_be_a_film_ends_with_a_reason(
     assert len(job.error) > 10
 
 
+def test_the_command_submits_shows_lists_and_cancels(
+    scene: Set, clip: Path, undisturbed: tuple[list[int], np.ndarray], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("DataStorage", "PENSTOCK_STATE_PATH"):
+        monkeypatch.setenv(name, scene.environment[name])
+    monkeypatch.setenv("PENSTOCK_HOME", str(tmp_path))
+
+    def penstock(*arguments: str, error: type[Exception] | None = None) -> Any:
+        done = CliRunner().invoke(video.app, [*arguments, "--json"])
+        assert (type(done.exception), done.exit_code) == (error or type(None), 1 if error else 0), done.output
+        return json.loads(done.stdout) if done.stdout else str(done.exception)
+
+    with scene.host(), scene.workers():
+        out = tmp_path / "out.mp4"
+        job = penstock("submit", str(clip), "--style", "inverted", "--quality", "fast", "--out", str(out))
+        assert (job["state"], job["options"]["style"], job["network"]) == ("done", "inverted", "v1")
+        assert same(pictures(out), undisturbed)
+        assert penstock("status", job["id"], "--wait")["result"] == job["result"]
+    assert job["id"] in [each["id"] for each in penstock("list", "--limit", "5")]
+    assert "fast' or 'fine" in penstock("submit", str(clip), "--quality", "best", error=BadInput)
+    assert "no video" in penstock("status", "unknown", error=NotFound)
+    assert penstock("cancel", job["id"])["state"] == "done"
+    shown = CliRunner().invoke(video.app, ["status", job["id"], "--log"], catch_exceptions=False).stdout
+    assert f"{FRAMES} of {FRAMES}" in shown
+    assert "segment-000019" in shown
+
+
 def test_a_worker_told_to_stop_lets_go_within_its_time_and_another_goes_on(
     scene: Set, submit: Callable[..., str], undisturbed: tuple[list[int], np.ndarray]
 ) -> None:
@@ -191,25 +222,37 @@ def test_an_idle_worker_is_small(scene: Set) -> None:
         assert kilobytes < 80_000
 
 
+@pytest.fixture(scope="module")
+def slow(scene: Set, clip: Path) -> tuple[list[int], np.ndarray]:
+    """What a film in a style that takes its time has to come to."""
+    options = {**OPTIONS, "style": scene.slow_style()}
+    info = scene.blobs.upload("videos-in/slow.mp4", clip, metadata=options)
+    with scene.host(), scene.workers():
+        return film(scene, scene.ended(job_id(info, options)))
+
+
 @pytest.mark.scheduled
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(10))
 def test_workers_killed_at_random_the_joining_one_too_change_nothing(
-    scene: Set, submit: Callable[..., str], undisturbed: tuple[list[int], np.ndarray], seed: int
+    scene: Set, submit: Callable[..., str], slow: tuple[list[int], np.ndarray], seed: int
 ) -> None:
     chance = random.Random(seed)
     with scene.host(), scene.workers(2) as workers:
-        id = submit(events=2)
-        joins = 0
-        next_kill = time.monotonic() + chance.uniform(1, 5)
+        id = submit(events=2, style="slow")
+        kills = joins = 0
+        next_kill = time.monotonic() + chance.uniform(1, 3)
         while (job := scene.job(id)) is None or not job.state.is_end:
             joining = job is not None and job.state == VideoState.JOINING and joins < 2
             if joining or time.monotonic() > next_kill:
                 joins += joining
+                kills += 1
                 for at in range(len(workers)) if joining else [chance.randrange(len(workers))]:
                     workers[at].kill()
                     workers[at].wait()
                     workers[at] = scene.start_worker()
-                next_kill = time.monotonic() + chance.uniform(2, 6)
+                next_kill = time.monotonic() + chance.uniform(0.5, 3)
             time.sleep(0.003)
-        assert same(film(scene, job), undisturbed)
+        assert kills >= 3
+        assert joins >= 1
+        assert same(film(scene, job), slow)

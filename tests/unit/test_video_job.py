@@ -50,7 +50,7 @@ def test_every_variable_of_the_job_is_a_setting_and_every_secret_is_there() -> N
 
 def test_the_container_runs_the_worker_as_nobody_in_particular_with_the_gpu_runtime_alone() -> None:
     steps = instructions()
-    assert [name for name, _ in steps][0] == "FROM"
+    assert steps[0][0] == "FROM"
     (user,) = [arguments for name, arguments in steps if name == "USER"]
     assert user.split(":")[0].isdecimal()
     assert user.split(":")[0] != "0"
