@@ -14,8 +14,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("functions", "infra", "models", "stream", "training")
-HEAVY = ("torch", "pyspark", "faust", "sklearn", "skl2onnx", "onnx", "pandas", "numpy", "pyarrow", "onnxruntime")
+PACKAGES = ("functions", "infra", "models", "stream", "training", "video")
+HEAVY = (
+    "torch",
+    "pyspark",
+    "faust",
+    "sklearn",
+    "skl2onnx",
+    "onnx",
+    "pandas",
+    "numpy",
+    "pyarrow",
+    "onnxruntime",
+    "av",
+)
 UNWANTED = {"torch", "pyspark", "scikit-learn", "sklearn", "onnx", "skl2onnx", "grpcio", "protobuf", "pandas"}
 FUNCTIONS = {
     "score_batch", "sweep_telemetry", "request_models", "alerts", "devices", "health",
