@@ -275,7 +275,7 @@ def test_workers_killed_at_random_the_joining_one_too_change_nothing(
                     workers[at].kill()
                     workers[at].wait()
                     workers[at] = scene.start_worker()
-                next_kill = time.monotonic() + chance.uniform(0.5, 3)
+                next_kill = time.monotonic() + chance.uniform(1.5, 4)
             time.sleep(0.003)
         assert kills >= 3
         assert joins >= 1
