@@ -8,6 +8,7 @@ import msgspec
 
 from functions.queries import AlertList, DeviceList, Health
 from functions.runs.queries import RunList
+from functions.videos.queries import VideoList
 from models import contracts
 from models.contracts import recommendations, videos
 from models.recommend.profile import Profile, Tombstone
@@ -34,6 +35,7 @@ CONTRACTS: Final[dict[str, type[msgspec.Struct]]] = {
     "video-request": videos.VideoRequest,
     "video-accepted": videos.VideoAccepted,
     "video-status": videos.VideoStatus,
+    "video-list": VideoList,
     "alert-list": AlertList,
     "device-list": DeviceList,
     "health": Health,

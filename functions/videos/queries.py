@@ -15,6 +15,7 @@ from models.videowork import VideoWork
 
 _MOST: Final = 1000
 _DEFAULT: Final = 20
+_LOOKED_AT: Final = 10_000
 
 
 class VideoList(msgspec.Struct, frozen=True):
@@ -28,7 +29,9 @@ def list_videos(parameters: Mapping[str, str], videos: Videos, clock: Clock) -> 
     limit, state = number_of(parameters, "limit", default=_DEFAULT, most=_MOST), parameters.get("state")
     if state is not None and state not in set(VideoState):
         raise BadInput(f"state: expected {' or '.join(VideoState)}, got {brief(state)}")
-    jobs = videos.latest(limit) if state is None else [job for job in videos.latest() if job.state == state][:limit]
+    jobs = videos.latest(limit if state is None else _LOOKED_AT)
+    if state is not None:
+        jobs = [job for job in jobs if job.state == state][:limit]
     return VideoList([status_of(job, clock) for job in jobs])
 
 

@@ -116,7 +116,9 @@ class VideoSweeper:
             job = self._work.progress(job)
             if job.state != VideoState.STYLISING:
                 return 1
-        if idle or now - max(job.moved_at, job.asked_at) > STALLED_S:
+        # Ever more rarely, since what waits behind others for long would fill the queue with itself.
+        patience_s = max(STALLED_S, job.asked_at - job.moved_at)
+        if idle or now - max(job.moved_at, job.asked_at) > patience_s:
             return self._work.ask_missing(job)
         return 0
 

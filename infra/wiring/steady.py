@@ -16,7 +16,7 @@ import msgspec
 
 log = logging.getLogger(__name__)
 
-_KILL_AFTER_S: Final = 3
+_END_WITHIN_S: Final = 3
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -70,16 +70,12 @@ class SteadyProcess:
         return line
 
     def end(self) -> int:
-        """Terminate the child if it lives, and reap it; its exit code, 0 if there was none."""
+        """Kill the child if it lives: it has nothing to put in order. Its exit code, 0 if there was none."""
         process, self._process, self._read = self._process, None, b""
         if process is None:
             return 0
         if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(_KILL_AFTER_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            process.kill()
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None
             try:
@@ -92,7 +88,7 @@ class SteadyProcess:
         """Exit code of a child that closed its output."""
         assert self._process is not None
         try:
-            self._process.wait(_KILL_AFTER_S)
+            self._process.wait(_END_WITHIN_S)
         except subprocess.TimeoutExpired:
             log.warning("the child closed its output and did not end")
         return self.end()

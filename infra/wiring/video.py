@@ -24,14 +24,15 @@ from models.worker import MAX_TRIES, Work, Worker
 log = logging.getLogger(__name__)
 
 
-class _Records:
+class Records:
     """What becomes of a job whose step fails. State and blobs are opened with the first failure."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     @cached_property
-    def _work(self) -> VideoWork:
+    def work(self) -> VideoWork:
+        """On the settings of this process."""
         from infra.azure.blobs import AzureBlobs
         from infra.clock import SystemClock
         from infra.wiring.state import open_state
@@ -44,19 +45,19 @@ class _Records:
     def failed(self, message: VideoMessage, reason: str) -> None:
         """Note why a try failed: the last reason is that of the job, if no other try succeeds."""
         try:
-            self._work.videos.set(message.job, error=f"{_step(message)}: {reason}")
+            self.work.videos.set(message.job, error=f"{_step(message)}: {reason}")
         except (NotFound, TryLater) as error:
             log.warning("the failure of video %s is not noted: %s", message.job, error)
 
     def given_up(self, message: VideoMessage, reason: str) -> None:
         """End the job of a message that failed too often."""
         try:
-            job = self._work.videos.get(message.job)
+            job = self.work.videos.get(message.job)
         except NotFound:
             log.warning("video %s has no record", message.job)
             return
         said = job.error or f"{_step(message)}: the workers that had it were killed"
-        self._work.fail(message.job, f"gave up after {MAX_TRIES} tries; the last: {said}")
+        self.work.fail(message.job, f"gave up after {MAX_TRIES} tries; the last: {said}")
 
 
 def _step(message: VideoMessage) -> str:
@@ -66,7 +67,7 @@ def _step(message: VideoMessage) -> str:
 def workers(settings: Settings, *, idle_s: float | None = None) -> list[Worker[VideoMessage]]:
     """As many as the settings say."""
     connection = settings.data_storage.get_secret_value()
-    records = _Records(settings)
+    records = Records(settings)
 
     def worker() -> Worker[VideoMessage]:
         child = SteadyProcess([sys.executable, "-m", "infra.wiring.video_steps"], stall_s=settings.video_stall_s)

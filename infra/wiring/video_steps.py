@@ -137,8 +137,9 @@ def _do(steps: "Steps", message: VideoMessage, beat: Callable[[], None]) -> Answ
 def main() -> NoReturn:
     """Do steps until there are none for a while; then the process ends."""
     configure_logging()
-    # Ctrl-C reaches the whole group: the worker decides when a step ends.
+    # Both reach the whole group: the worker decides when a step ends, and kills.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Telemetry on the same machine comes first.
     os.nice(10)
     # Libraries may print: only we speak to the worker.

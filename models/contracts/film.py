@@ -120,10 +120,10 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     """Number of the first frame in the film, from 0."""
     times: list[int]
     """Of each frame, ascending."""
+    mark: int
+    """Of the first frame; what marks are says `FilmPlan.marks`."""
     seek: Seek | None = None
-    """Where decoding starts; None: at the start of the film."""
-    mark: int | None = None
-    """In plans timed by order: decode time stamp of the packet of the first frame; None: count from the start."""
+    """Where decoding may start; None: at the start of the film."""
 
     @property
     def frames(self) -> int:
@@ -139,8 +139,9 @@ class FilmPlan(msgspec.Struct, frozen=True, kw_only=True):
     style_version: str = ""
     """The version of the network, fixed for the job by whoever starts it."""
     source: Source
-    timing: Literal["pts", "order"] = "pts"
-    """`pts`: packets name the time of their frame. `order`: they do not, and frames take the times in order."""
+    marks: Literal["pts", "dts", "count"] = "pts"
+    """By what a decoded frame is known again, wherever decoding began: the presentation or decode time stamp of its
+    packet, or the number of the packet in the film, for which decoding must begin at the start."""
     container: Literal["mp4", "mov", "mkv"]
     ending: str
     """Of the file name, with the dot."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 import signal
 import subprocess
@@ -229,6 +230,29 @@ def slow(scene: Set, clip: Path) -> tuple[list[int], np.ndarray]:
     info = scene.blobs.upload("videos-in/slow.mp4", clip, metadata=options)
     with scene.host(), scene.workers():
         return film(scene, scene.ended(job_id(info, options)))
+
+
+@pytest.mark.scheduled
+def test_a_step_whose_process_dies_each_time_fails_its_job_and_others_go_on(
+    scene: Set, submit: Callable[..., str], slow: tuple[list[int], np.ndarray]
+) -> None:
+    with scene.host(), scene.workers() as workers:
+        id = submit(style="slow")
+        tasks = Path(f"/proc/{workers[0].pid}/task")
+
+        def dies() -> bool:
+            for child in filter(None, (task.read_text() for task in tasks.glob("*/children"))):
+                if (job := scene.job(id)) is not None and job.state == VideoState.STYLISING:
+                    os.kill(int(child), signal.SIGKILL)
+            job = scene.job(id)
+            return job is not None and job.state.is_end
+
+        wait_for(dies, 120)
+        job = scene.videos.get(id)
+        assert job.state == VideoState.FAILED
+        assert "gave up after 5 tries; the last: segment" in job.error
+        assert "ended with -9" in job.error
+        assert scene.ended(submit()).state == VideoState.DONE
 
 
 @pytest.mark.scheduled

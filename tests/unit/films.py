@@ -28,7 +28,7 @@ FRAMES_EACH = 4
 def film_plan(options: FilmOptions, frames: int) -> FilmPlan:
     """A plan of `frames` frames, four in a segment."""
     segments = [
-        Segment(start=first, stop=min(first + FRAMES_EACH, frames), first=first,
+        Segment(start=first, stop=min(first + FRAMES_EACH, frames), first=first, mark=first,
                 times=list(range(first, min(first + FRAMES_EACH, frames))))
         for first in range(0, frames, FRAMES_EACH)
     ]  # fmt: skip

@@ -8,15 +8,19 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from infra.settings import Settings
 from infra.wiring.steady import SteadyProcess
+from infra.wiring.video import Records
 from infra.wiring.video_steps import claim
-from models.contracts.videos import VideoMessage
+from models.contracts.videos import VideoMessage, VideoState
 from models.worker import Work, Worker
 from tests.fakes import FakeClock, FakeQueue
+from tests.unit.films import Studio
 from tests.waiting import wait_for
 
 # Answers with its pid; what it does besides is named by the job.
@@ -114,6 +118,24 @@ def test_a_step_that_crashes_five_times_is_given_up_and_each_time_was_noted(chil
     assert noted == ["crash: the process that worked on it ended with -11"] * 5
     assert given_up == ["crash: failed 5 times"]
     assert poison.length() == 1
+
+
+def test_the_job_of_a_step_that_failed_too_often_says_what_it_failed_with(tmp_path: Path) -> None:
+    studio = Studio(tmp_path)
+    job, other = studio.start(), studio.start(studio.put("other.mp4"))
+    records = Records(Settings())
+    records.work = studio.work
+    message = VideoMessage(kind="segment", job=job.id, segment=3)
+    records.failed(message, "the process that worked on it ended with -11")
+    assert not studio.videos.get(job.id).state.is_end
+    records.given_up(message, "failed 5 times")
+    ended = studio.videos.get(job.id)
+    assert ended.state == VideoState.FAILED
+    assert ended.error == ("gave up after 5 tries; the last: segment 3: the process that worked on it ended with -11")
+    records.given_up(VideoMessage(kind="plan", job=other.id), "failed 5 times")
+    assert "workers that had it were killed" in studio.videos.get(other.id).error
+    for record in (records.failed, records.given_up):
+        record(VideoMessage(kind="plan", job="unknown"), "failed")
 
 
 def test_a_stopped_worker_sends_its_message_anew_and_an_idle_one_ends(child: SteadyProcess) -> None:
