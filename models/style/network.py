@@ -54,7 +54,7 @@ class Network:
     def __call__(self, frames: _Frames) -> _Frames:
         """uint8 [n, h, w, 3] RGB to uint8 [n, H, W, 3] RGB, 1 <= n <= batch; equal frames give equal pictures.
 
-        The result may be written over by the next call. Raises BadInput if the network gives NaN or infinity.
+        Raises BadInput if the network gives NaN or infinity.
         """
         count = len(frames)
         if frames.dtype != np.uint8 or frames.shape[1:] != (*self._frame, 3) or not 1 <= count <= self.batch:

@@ -45,8 +45,9 @@ class OpenVinoRunner:
         self._name = f"OpenVINO {version}, CPU, {'bf16' if bf16 else 'fp32'}"
 
     def run(self, frames: _Frames) -> tuple[_Frames, npt.NDArray[np.float32]]:
-        """Styled frames and the mean of each; both are written over by the next call."""
-        results = self._request.infer({FRAMES: np.ascontiguousarray(frames)}, share_inputs=True, share_outputs=True)
+        """Styled frames and the mean of each."""
+        # Outputs are copied: the next call would write over frames that are still being encoded.
+        results = self._request.infer({FRAMES: np.ascontiguousarray(frames)}, share_inputs=True, share_outputs=False)
         return results[STYLED], results[MEAN]
 
     def describe(self) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-from models.style.library import StyleLibrary
 
 from models.contracts.film import FilmOptions, FilmPlan, Limits
+from models.style.library import StyleLibrary
 from models.style.network import Network, open_network
 from video.join import join_film
 from video.plan import plan_film
