@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import av
 import msgspec
@@ -93,7 +93,7 @@ def _add_picture(output: OutputContainer, plan: FilmPlan) -> Stream:
 
 
 def _add_copy(output: OutputContainer, stream: Stream) -> Stream:
-    copy = output.add_stream_from_template(stream)
+    copy = output.add_stream_from_template(stream, opaque=True)
     copy.metadata.update(_tags(stream.metadata))
     copy.disposition = stream.disposition
     return copy
@@ -158,9 +158,13 @@ def _copied_packets(
             stream.discard = Discard.all
     reached = Fraction(-(10**9))
     for packet in source.demux([source.streams[index] for index in copies]):
-        if packet.dts is None and packet.pts is None:
+        if not packet.size:
             continue  # the end of a stream
-        stamp: Any = packet.dts if packet.dts is not None else packet.pts
+        if packet.dts is None:
+            packet.dts = packet.pts if packet.pts is not None else 0  # covers have no time
+        if packet.pts is None:
+            packet.pts = packet.dts
+        stamp = packet.dts
         reached = max(reached, stamp * packet.time_base)
         packet.stream = copies[packet.stream.index]
         yield reached, False, packet

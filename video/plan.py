@@ -67,15 +67,16 @@ def _check_length(source: Source, timeline: Timeline, limits: Limits) -> None:
 def _segments(source: Source, timeline: Timeline, seconds: float, frames: int) -> list[Segment]:
     longest = max(seconds / float(Fraction(*source.time_base)), 1.0)
     times = timeline.times
+    stops = [*times[1:], times[-1] + timeline.tail]
     begins = [0]
     for at in range(1, len(times)):
-        if at - begins[-1] >= frames or times[at] - times[begins[-1]] >= longest:
+        if at - begins[-1] >= frames or stops[at] - times[begins[-1]] > longest:
             begins.append(at)
     ends = [*begins[1:], len(times)]
     return [
         Segment(
             start=times[begin],
-            stop=times[end] if end < len(times) else times[-1] + timeline.tail,
+            stop=stops[end - 1],
             first=begin,
             times=times[begin:end],
             mark=timeline.marks[begin],

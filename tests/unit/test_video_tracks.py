@@ -13,6 +13,14 @@ from tests.unit.films import LIMITS, OPTIONS, assert_same_times, facts, make_fil
 from video.clip import make_clip
 from video.plan import plan_film
 
+ASS_HEADER = b"""[Script Info]
+ScriptType: v4.00+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, Underline
+Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+"""
 SMALL: dict[str, Any] = {"frames": 30, "size": (32, 32)}
 
 
@@ -78,8 +86,7 @@ def with_extras(source: Path, target: Path, texts: str = "", cover: bool = False
         text: Any = out.add_stream(texts) if texts else None
         if text is not None:
             text.time_base = text.codec_context.time_base = Fraction(1, 1000)
-            if texts == "mov_text":
-                text.codec_context.extradata = bytes(43)
+            text.codec_context.subtitle_header = ASS_HEADER
         picture: Any = None
         if cover:
             picture = out.add_stream("mjpeg", rate=1)
@@ -128,13 +135,14 @@ def test_subtitles_chapters_and_tags_are_copied(tmp_path: Path, kind: str, texts
         assert new.streams.audio[0].language in ("deu", "ger")
 
 
-def test_texts_that_no_container_of_the_result_holds_are_said_to_be_lost(tmp_path: Path) -> None:
-    plain, source = tmp_path / "plain.mp4", tmp_path / "film.mp4"
-    make_clip(plain, **SMALL)
+def test_texts_that_the_result_cannot_hold_are_said_to_be_lost(tmp_path: Path) -> None:
+    plain, source = tmp_path / "plain.mov", tmp_path / "film.mov"
+    make_clip(plain, **{**SMALL, "audio": ["adpcm_ima_qt"]})
     with_extras(plain, source, "mov_text")
     plan, out = make_film(source)
-    assert plan.ending == ".mp4"
-    assert facts(out).sound == facts(source).sound
+    assert plan.ending == ".mkv"
+    assert any("mov_text" in note and "not kept" in note for note in plan.notes)
+    assert facts(out).texts == []
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mkv"])
