@@ -1,7 +1,9 @@
 """The frames of one segment, the same wherever decoding had to begin."""
 
+from __future__ import annotations  # Packet[...] is a type for the checker alone
+
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -9,6 +11,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -113,7 +116,9 @@ def _decoded(
         yield from frames
 
 
-def _packets_from(container: InputContainer, stream: VideoStream, seek: Seek | None) -> Iterator[av.Packet | None]:
+def _packets_from(
+    container: InputContainer, stream: VideoStream, seek: Seek | None
+) -> Iterator[Packet[VideoStream] | None]:
     """The packets of the stream from the key packet on."""
     if seek is None:
         yield from packets_of(container, stream)
@@ -133,7 +138,7 @@ def _packets_from(container: InputContainer, stream: VideoStream, seek: Seek | N
     yield from packets
 
 
-def _converter(plan: FilmPlan):  # type: ignore[no-untyped-def]  # a closure
+def _converter(plan: FilmPlan) -> Callable[[VideoFrame], npt.NDArray[np.uint8]]:
     """Makes RGB of a decoded frame, by the matrix and range of the film."""
     source = plan.source
     reformatter = VideoReformatter()
@@ -153,6 +158,8 @@ def _converter(plan: FilmPlan):  # type: ignore[no-untyped-def]  # a closure
             threads=1,
         )
         plane = rgb.planes[0]
-        return np.ndarray((rgb.height, rgb.width, 3), np.uint8, buffer=plane, strides=(plane.line_size, 3, 1))
+        return np.ndarray(
+            (rgb.height, rgb.width, 3), np.uint8, buffer=memoryview(plane), strides=(plane.line_size, 3, 1)
+        )
 
     return convert
