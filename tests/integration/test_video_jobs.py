@@ -199,6 +199,7 @@ def test_the_command_submits_shows_lists_and_cancels(
     shown = CliRunner().invoke(video.app, ["status", job["id"], "--log"], catch_exceptions=False).stdout
     assert f"{FRAMES} of {FRAMES}" in shown
     assert "segment-000019" in shown
+    assert shown.count("ONNX Runtime") == 1  # one network for all segments
 
 
 def test_a_worker_told_to_stop_lets_go_within_its_time_and_another_goes_on(
@@ -213,6 +214,19 @@ def test_a_worker_told_to_stop_lets_go_within_its_time_and_another_goes_on(
         assert scene.videos.get(id).state == VideoState.STYLISING
         with scene.workers():
             assert same(film(scene, scene.ended(id)), undisturbed)
+
+
+def test_a_cancelled_film_gives_its_worker_free_and_leaves_nothing(
+    scene: Set, submit: Callable[..., str], undisturbed: tuple[list[int], np.ndarray]
+) -> None:
+    scene.slow_style()
+    with scene.host() as api, scene.workers():
+        id = submit(style="slow")
+        wait_for(lambda: (job := scene.job(id)) and job.state == VideoState.STYLISING, every_s=0.002)
+        assert api.delete(f"videos/{id}").json()["state"] == "cancelled"
+        assert same(film(scene, scene.ended(submit())), undisturbed)
+        assert api.delete(f"videos/{id}").json()["state"] == "cancelled"
+        assert not list(scene.blobs.list(f"videos-work/{id}/"))
 
 
 def test_an_idle_worker_is_small(scene: Set) -> None:
