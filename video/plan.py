@@ -1,8 +1,12 @@
 """The plan of a film: what every worker must know, so that all parts fit whoever makes them."""
 
 from fractions import Fraction
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Final, Literal
+
+import av
 
 from models.contracts.film import Encoder, FilmOptions, FilmPlan, Limits, Ratio, Segment, Source
 from models.errors import BadInput
@@ -22,7 +26,6 @@ _PCM: Final = {
     for name in ("s16le", "s16be", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be", "u8", "s8", "alaw", "mulaw")
 }
 _MOV: Final = {"aac", "mp3", "ac3", "eac3", "alac", "mov_text", *_PCM}
-_MATROSKA_LACKS: Final = {"mov_text", "eia_608", "dvb_teletext", "unknown"}
 
 
 def plan_film(
@@ -124,7 +127,14 @@ def _container(source: Source) -> tuple[Literal["mp4", "mov", "mkv"], set[int]]:
     for name, held in (("mp4", _MP4), ("mov", _MOV)):
         if source.format == name and all(track.codec in held for track in tracks):
             return name, set()  # type: ignore[return-value]  # one of the two
-    return "mkv", {track.index for track in tracks if track.codec in _MATROSKA_LACKS}
+    return "mkv", {track.index for track in tracks if track.codec not in _matroska()}
+
+
+@cache
+def _matroska() -> set[str]:
+    """Names of the codecs that Matroska holds."""
+    with av.open(BytesIO(), "w", format="matroska") as container:
+        return container.supported_codecs
 
 
 def _notes(source: Source, container: str, dropped: set[int]) -> list[str]:
