@@ -17,7 +17,9 @@ SEGMENT_SECONDS: Final = 4.0
 SEGMENT_FRAMES: Final = 120
 
 _GOP_SECONDS: Final = 2
-_X264: Final = {"preset": "veryfast", "crf": "20", "bf": "0", "threads": "1"}
+# No B-frames: times follow from order, and segments meet without a gap. No macroblock tree: with it x264 reads what
+# it did not write for some sizes, and now and then makes other bytes of the same frames.
+_X264: Final = {"preset": "veryfast", "crf": "22", "bf": "0", "threads": "1", "mbtree": "0"}
 
 # Sound and texts that a container can hold; the rest goes into Matroska.
 _MP4: Final = {"aac", "mp3", "mp2", "ac3", "eac3", "alac", "opus", "flac", "mov_text"}
