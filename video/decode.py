@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from models.contracts.film import FilmPlan, Seek, Segment
 from models.errors import BadInput
-from video.colour import FLAGS, swscale_matrix
+from video.colour import TO_RGB, swscale_matrix
 from video.packets import packets_of, set_mark
 from video.probe import one_thread, open_film, picture
 
@@ -31,7 +31,7 @@ class Frame(NamedTuple):
     time: int
     """In the time base of the source."""
     picture: npt.NDArray[np.uint8]
-    """uint8, (height, width, 3), RGB; rows may be padded. Valid until the next frame is asked for."""
+    """uint8, (height, width, 3), RGB; read only, rows may be padded."""
 
 
 class _WrongStart(Exception):  # an answer within this file, not an error
@@ -154,7 +154,7 @@ def _converter(plan: FilmPlan) -> Callable[[VideoFrame], npt.NDArray[np.uint8]]:
             src_colorspace=matrix,
             src_color_range=_FULL if full else 1,
             dst_color_range=_FULL,
-            interpolation=FLAGS,
+            interpolation=TO_RGB,
             threads=1,
         )
         plane = rgb.planes[0]

@@ -132,9 +132,7 @@ def _picture_packets(
     for index, path in enumerate(segments):
         segment = read_segment(path, plan, index, digest)
         if segment.header != header:
-            raise BadInput(
-                f"segment {index} has other encoder headers than this machine makes: another version of x264?"
-            )
+            raise BadInput(f"segment {index} has other headers than the encoder here makes: another version of x264?")
         ends = [*segment.times[1:], plan.segments[index].stop]
         keys = set(segment.keys)
         for number, (time, end, data) in enumerate(zip(segment.times, ends, segment.packets, strict=True)):
@@ -145,6 +143,11 @@ def _picture_packets(
             packet.duration = end - time
             packet.is_keyframe = number in keys
             yield time * unit, True, packet
+
+
+def _is_gap(packet: Packet[Stream]) -> bool:
+    """An empty text, by which MP4 fills the time between two; its writer adds them itself."""
+    return packet.size == 2 and packet.stream.type == "subtitle" and packet.stream.name == "mov_text"
 
 
 def _copied_packets(
@@ -158,8 +161,8 @@ def _copied_packets(
             stream.discard = Discard.all
     reached = Fraction(-(10**9))
     for packet in source.demux([source.streams[index] for index in copies]):
-        if not packet.size:
-            continue  # the end of a stream
+        if not packet.size or _is_gap(packet):
+            continue
         if packet.dts is None:
             packet.dts = packet.pts if packet.pts is not None else 0  # covers have no time
         if packet.pts is None:

@@ -1,8 +1,12 @@
 """The plan of a film: what every worker must know, so that all parts fit whoever makes them."""
 
 from fractions import Fraction
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Final, Literal
+
+import av
 
 from models.contracts.film import Encoder, FilmOptions, FilmPlan, Limits, Ratio, Segment, Source
 from models.errors import BadInput
@@ -13,7 +17,9 @@ SEGMENT_SECONDS: Final = 4.0
 SEGMENT_FRAMES: Final = 120
 
 _GOP_SECONDS: Final = 2
-_X264: Final = {"preset": "veryfast", "crf": "20", "bf": "0", "threads": "1"}
+# No B-frames: times follow from order, and segments meet without a gap. No macroblock tree: with it x264 reads what
+# it did not write for some sizes, and now and then makes other bytes of the same frames.
+_X264: Final = {"preset": "veryfast", "crf": "22", "bf": "0", "threads": "1", "mbtree": "0"}
 
 # Sound and texts that a container can hold; the rest goes into Matroska.
 _MP4: Final = {"aac", "mp3", "mp2", "ac3", "eac3", "alac", "opus", "flac", "mov_text"}
@@ -22,7 +28,6 @@ _PCM: Final = {
     for name in ("s16le", "s16be", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be", "u8", "s8", "alaw", "mulaw")
 }
 _MOV: Final = {"aac", "mp3", "ac3", "eac3", "alac", "mov_text", *_PCM}
-_MATROSKA_LACKS: Final = {"mov_text", "eia_608", "dvb_teletext", "unknown"}
 
 
 def plan_film(
@@ -124,7 +129,14 @@ def _container(source: Source) -> tuple[Literal["mp4", "mov", "mkv"], set[int]]:
     for name, held in (("mp4", _MP4), ("mov", _MOV)):
         if source.format == name and all(track.codec in held for track in tracks):
             return name, set()  # type: ignore[return-value]  # one of the two
-    return "mkv", {track.index for track in tracks if track.codec in _MATROSKA_LACKS}
+    return "mkv", {track.index for track in tracks if track.codec not in _matroska()}
+
+
+@cache
+def _matroska() -> set[str]:
+    """Names of the codecs that Matroska holds."""
+    with av.open(BytesIO(), "w", format="matroska") as container:
+        return container.supported_codecs
 
 
 def _notes(source: Source, container: str, dropped: set[int]) -> list[str]:

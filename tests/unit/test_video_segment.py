@@ -55,7 +55,7 @@ def test_an_error_of_the_network_ends_all_threads_and_comes_out_as_raised(film: 
 
 def test_an_error_of_the_encoder_comes_out(film: Path) -> None:
     plan = plan_film(film, OPTIONS, LIMITS)
-    wrong = msgspec.structs.replace(plan, encoder=msgspec.structs.replace(plan.encoder, pixel_format="gray10le"))
+    wrong = msgspec.structs.replace(plan, encoder=msgspec.structs.replace(plan.encoder, pixel_format="rgb565le"))
     with pytest.raises(av.FFmpegError):
         make_segment(film, wrong, 0, Same())
 
