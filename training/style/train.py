@@ -26,7 +26,7 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     architecture: Architecture
     steps: int = 1000
-    batch: int = 4
+    batch: int = 2
     crop: int = 144
     learning_rate: float = 1e-3
     content_weight: float = 0.2
