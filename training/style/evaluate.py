@@ -37,7 +37,9 @@ class Scores(msgspec.Struct, frozen=True):
         return self.largest * 4 < _LARGEST_FLOAT16
 
 
-def evaluate(network: StyleNetwork, photos: Sequence[Tensor], target: StyleTarget, loss_network: LossNetwork) -> Scores:
+def evaluate(
+    network: StyleNetwork, photos: Sequence[Tensor], target: StyleTarget, loss_network: LossNetwork
+) -> Scores:
     """The scores of a network over whole photos [3, h, w], which are scaled to multiples of four."""
     device = next(network.parameters()).device
     style, before, content = [], [], []
@@ -64,7 +66,8 @@ def evaluate(network: StyleNetwork, photos: Sequence[Tensor], target: StyleTarge
 
 def warp_error(frames: Tensor) -> float:
     """E_warp of a film [n, 3, h, w] that moves by `PAN`: the mean squared difference of each frame and the one before
-    it, moved, where both show the same (Lai et al. 2018, with the exact flow)."""
+    it, moved, where both show the same (Lai et al. 2018, with the exact flow).
+    """
     across, down = PAN
     now = frames[1:, :, : frames.shape[2] - down, : frames.shape[3] - across]
     before = frames[:-1, :, down:, across:]
@@ -93,10 +96,13 @@ def synthetic_picture(height: int, width: int, *, seed: int) -> Tensor:
     picture = np.where(radius < 0.09, np.array([1.0, 0.9, 0.6])[:, None, None], sky)
     for depth in range(4):
         waves = sum(
-            random.uniform(0.3, 1) / k * np.sin(2 * np.pi * (k * x / width * 1.7 + random.random())) for k in (1, 2, 3, 5)
+            random.uniform(0.3, 1) / k * np.sin(2 * np.pi * (k * x / width * 1.7 + random.random()))
+            for k in (1, 2, 3, 5)
         )
         edge = height * (0.5 + 0.13 * depth) + 0.05 * height * waves
-        colour = np.array([0.25 + 0.12 * depth, 0.42 - 0.03 * depth, 0.35 - 0.08 * depth]) + random.uniform(-0.05, 0.05, 3)
+        colour = np.array([0.25 + 0.12 * depth, 0.42 - 0.03 * depth, 0.35 - 0.08 * depth]) + random.uniform(
+            -0.05, 0.05, 3
+        )
         ground = colour[:, None, None] + 0.3 * _noise(random, height, width, 60 + 40 * depth)
         picture = np.where(y > edge, ground, picture)
         picture = _houses(picture, edge, random, count=2 + 2 * depth)

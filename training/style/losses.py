@@ -53,7 +53,8 @@ class StyleTarget:
     def loss(self, features: Sequence[Sequence[Tensor]]) -> Tensor:
         """Distances of means and covariances relative to the picture's own, averaged over layers and scales.
 
-        Not squared: the step then does not depend on how wild a crop is, and no layer outweighs the others. 0: the same strokes. `features`: what `features_at` gives for some pictures.
+        Not squared: a step then does not depend on how wild a crop is, and no layer outweighs another. 0: the same
+        strokes. `features`: what `features_at` gives for some pictures.
         """
         terms = [
             ((is_now - should_be).square().flatten(1).sum(1) + _SMALL).sqrt().mean() / should_be.norm()
