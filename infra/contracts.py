@@ -9,7 +9,7 @@ import msgspec
 from functions.queries import AlertList, DeviceList, Health
 from functions.runs.queries import RunList
 from models import contracts
-from models.contracts import recommendations
+from models.contracts import film, recommendations
 from models.recommend.profile import Profile, Tombstone
 
 CONTRACTS: Final[dict[str, type[msgspec.Struct]]] = {
@@ -23,6 +23,7 @@ CONTRACTS: Final[dict[str, type[msgspec.Struct]]] = {
     "dead-letter": contracts.DeadLetter,
     "feedback-event": contracts.FeedbackEvent,
     "forget-event": contracts.ForgetEvent,
+    "film-plan": film.FilmPlan,
     "run": contracts.Run,
     "run-request": contracts.RunRequest,
     "shard-request": contracts.ShardRequest,

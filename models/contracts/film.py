@@ -17,9 +17,9 @@ class FilmOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     style: str
     quality: Literal["fast", "fine"] = "fine"
-    scale: Annotated[float, msgspec.Meta(ge=0.25, le=1.0)] = 1.0
+    scale: Annotated[float, msgspec.Meta(ge=0.25, le=1)] = 1.0
     """The share of width and height at which the network works; the size of the result does not depend on it."""
-    strength: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 1.0
+    strength: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
     """1: the styled picture; 0: the source; between: a blend."""
     size: Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")] | None = None
     """Size of the result as "WIDTHxHEIGHT"; None: the source's."""
