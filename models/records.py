@@ -26,7 +26,8 @@ class Records(Generic[Record]):
     """The records of one kind, whose ids are those of `stamped_id`. Holds no state of its own.
 
     `what` names one in messages ("run"), `hint` says how to list them; a record that has `ended` never changes again.
-    Records that have not ended can be listed without the others: each has a marker beside it if `marked`.
+    Records that have not ended can be listed without the others if they are `marked`: each has a marker beside it.
+    `partition`: in which they lie; that of the container's name by default.
     """
 
     def __init__(
@@ -39,8 +40,10 @@ class Records(Generic[Record]):
         what: str,
         hint: str,
         marked: bool = False,
+        partition: str = "",
     ) -> None:
         self._state = state
+        self._partition = partition or container
         self._container = container
         self._decoder = msgspec.json.Decoder(form)
         self._ended = ended
@@ -54,7 +57,7 @@ class Records(Generic[Record]):
         if self._marked and not self._ended(record):
             writes.append(Put(_marker(id), b"{}"))
         try:
-            self._state.transact(self._container, self._container, writes)
+            self._state.transact(self._container, self._partition, writes)
         except Superseded:
             return False
         return True
@@ -65,13 +68,17 @@ class Records(Generic[Record]):
 
     def latest(self, limit: int | None = None) -> list[Record]:
         """Records, the latest first."""
-        # Every stamp begins with a digit, so markers are left out.
-        documents = self._state.query(self._container, partition=self._container, limit=limit)
+        # Markers come behind all records, since stamps begin with a digit.
+        documents = self._state.query(self._container, partition=self._partition, limit=limit)
         return [self._decoder.decode(document.body) for document in documents if not _is_marker(document.id)]
+
+    def remove(self, id: str) -> None:
+        """Forget the record; nothing happens if there is none."""
+        self._state.transact(self._container, self._partition, [Remove(_document_id(id))])
 
     def unfinished(self, limit: int | None = None) -> list[str]:
         """Ids of the records that have not ended, the oldest first."""
-        found = self._state.query(self._container, partition=self._container, id_prefix=_MARK, limit=limit)
+        found = self._state.query(self._container, partition=self._partition, id_prefix=_MARK, limit=limit)
         return [document.id.removeprefix(_MARK) for document in found]
 
     def change(self, id: str, change: Callable[[Record], Record]) -> Record:
@@ -91,13 +98,13 @@ class Records(Generic[Record]):
             if self._marked and self._ended(changed):
                 writes.append(Remove(_marker(id)))
             try:
-                self._state.transact(self._container, self._container, writes)
+                self._state.transact(self._container, self._partition, writes)
             except Superseded:
                 continue
             return changed
 
     def _document(self, id: str) -> Document:
-        document = self._state.get(self._container, self._container, _document_id(id)) if id else None
+        document = self._state.get(self._container, self._partition, _document_id(id)) if id else None
         if document is None:
             raise NotFound(f"there is no {self._what} {id!r} ({self._hint})")
         return document

@@ -10,7 +10,7 @@ from models.contracts.film import FilmOptions
 from models.contracts.videos import VideoJob, VideoState, VideoUpload
 from models.errors import BadInput, NotFound, Superseded, TooMany
 from models.names import VIDEO_UPLOADS, escaped, video_log_prefix
-from models.ports import BlobInfo, Clock, Put, Remove, StateStore
+from models.ports import BlobInfo, Clock, Put, StateStore
 from models.records import Records, stamped_id
 
 CONTAINER: Final = "videos"
@@ -101,6 +101,15 @@ class Videos:
             hint="penstock video list",
             marked=True,
         )
+        self._uploads = Records(
+            state,
+            CONTAINER,
+            VideoUpload,
+            ended=lambda _: False,
+            what="video",
+            hint="penstock video list",
+            partition=_UPLOADS,
+        )
 
     def open(
         self, id: str, info: BlobInfo, *, name: str, options: FilmOptions | None, caller: str = "", error: str = ""
@@ -146,14 +155,11 @@ class Videos:
 
     def expect(self, upload: VideoUpload) -> None:
         """Remember an upload that was asked for."""
-        self._state.transact(CONTAINER, _UPLOADS, [Put(upload.id, msgspec.json.encode(upload))])
+        self._uploads.create(upload.id, upload)
 
     def upload(self, id: str) -> VideoUpload:
         """The upload with this id. Raises NotFound."""
-        document = self._state.get(CONTAINER, _UPLOADS, id) if id else None
-        if document is None:
-            raise NotFound(f"there is no video {id!r} (penstock video list)")
-        return _upload_decoder.decode(document.body)
+        return self._uploads.get(id)
 
     def upload_of(self, blob: str) -> VideoUpload | None:
         """The upload by which `blob` came; None for one that was put into storage directly."""
@@ -166,29 +172,13 @@ class Videos:
 
     def change_upload(self, id: str, change: Callable[[VideoUpload], VideoUpload]) -> VideoUpload:
         """The upload after `change`, which may be called again. Raises NotFound."""
-        while True:
-            document = self._state.get(CONTAINER, _UPLOADS, id)
-            if document is None:
-                raise NotFound(f"there is no upload {id!r}")
-            upload = _upload_decoder.decode(document.body)
-            changed = change(upload)
-            if changed == upload:
-                return upload
-            try:
-                self._state.transact(CONTAINER, _UPLOADS, [Put(id, msgspec.json.encode(changed), etag=document.etag)])
-            except Superseded:
-                continue
-            return changed
+        return self._uploads.change(id, change)
 
-    def forget_uploads(self, before: float) -> int:
-        """Forget uploads that ended before a time, epoch seconds, without a film; how many."""
-        forgotten = 0
-        for document in self._state.query(CONTAINER, partition=_UPLOADS):
-            upload = _upload_decoder.decode(document.body)
+    def forget_uploads(self, before: float) -> None:
+        """Forget uploads whose time ended before `before`, epoch seconds, without a film."""
+        for upload in self._uploads.latest():
             if not upload.job and upload.expires_at < before:
-                self._state.transact(CONTAINER, _UPLOADS, [Remove(upload.id)])
-                forgotten += 1
-        return forgotten
+                self._uploads.remove(upload.id)
 
     def count_upload(self, caller: str, per_hour: int) -> None:
         """Count an upload of `caller`. Raises TooMany where `per_hour` were counted within the last hour."""
@@ -210,6 +200,3 @@ class Videos:
             except Superseded:
                 continue
             return
-
-
-_upload_decoder: Final = msgspec.json.Decoder(VideoUpload)

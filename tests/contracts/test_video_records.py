@@ -72,5 +72,7 @@ def test_uploads_and_quotas_are_kept_beside_the_jobs(state: StateStore) -> None:
         videos.count_upload("c/a?ller", 2)
     with pytest.raises(TooMany):
         videos.count_upload("c/a?ller", 2)
-    assert videos.forget_uploads(clock.now() + 2) == 1
+    videos.forget_uploads(clock.now() + 1)
+    assert videos.upload_of(upload.blob) == upload
+    videos.forget_uploads(clock.now() + 2)
     assert videos.upload_of(upload.blob) is None
