@@ -23,7 +23,8 @@ from video.probe import open_film
 from video.segment import check_set, plan_digest, read_segment
 
 _MUXERS: Final = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
-_OPTIONS: Final = {"mp4": {"movflags": "+faststart"}, "mov": {"movflags": "+faststart"}, "mkv": {}}
+# Sound that begins before 0 (the lead-in of an encoder) stays there, and the picture where it is.
+_OPTIONS: Final = {"mp4": {"movflags": "+faststart"}, "mov": {"movflags": "+faststart"}, "mkv": {"avoid_negative_ts": "disabled"}}
 # Tags that say how the source's file was made, not what the film is.
 _NOT_COPIED: Final = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
 

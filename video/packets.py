@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 import av
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
@@ -177,9 +178,16 @@ def decoded_marks(path: Path, marks_by: Marks) -> Iterator[int]:
 def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream] | None]:
     """The packets of a stream from where the container is; None at the end, which makes a decoder give up its last.
 
-    Packets without data are left out: a decoder would take one for the end.
+    Packets without data are left out: a decoder would take one for the end. MPEG-4 films of old have two frames in a
+    packet and then an empty one ("packed"): that a decoder knows from the start of the film only, so they are parted.
     """
-    yield from (packet for packet in container.demux(stream) if packet.size)
+    packets = (packet for packet in container.demux(stream) if packet.size)
+    if stream.codec_context.name == "mpeg4":
+        unpack = BitStreamFilterContext("mpeg4_unpack_bframes", stream)
+        for packet in packets:
+            yield from unpack.filter(packet)
+    else:
+        yield from packets
     yield None
 
 
