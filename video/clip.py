@@ -70,7 +70,7 @@ def make_clip(
     stamps = times if times is not None else [round(number / rate / unit) for number in range(count)]
     encoder = _ENCODERS.get(codec, codec)
     with av.open(str(path), "w", format=container) as output:
-        stream = output.add_stream(encoder, rate=rate, options={**_FAST.get(encoder, {}), **(options or {})})
+        stream: Any = output.add_stream(encoder, rate=rate, options={**_FAST.get(encoder, {}), **(options or {})})
         stream.width, stream.height = size
         stream.pix_fmt = pixel_format
         stream.time_base = stream.codec_context.time_base = unit
@@ -96,9 +96,10 @@ class _Sound:
 
     def __init__(self, output: OutputContainer, codec: str, offset_s: float, number: int) -> None:
         self._output = output
-        self._stream: Any = output.add_stream(codec, rate=_SOUND_RATE)
-        self._stream.layout = "stereo"
-        self._stream.format = self._stream.codec_context.codec.audio_formats[0]
+        stream: Any = output.add_stream(codec, rate=_SOUND_RATE)
+        self._stream = stream
+        stream.layout = "stereo"
+        stream.format = stream.codec_context.codec.audio_formats[0]
         self._offset = round(offset_s * _SOUND_RATE)
         self._tone = 220.0 * (number + 1)
         self._written = 0

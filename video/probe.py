@@ -170,10 +170,10 @@ def _range(frame: VideoFrame) -> int:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...]:
-    data = frame.side_data.get(Type.DISPLAYMATRIX)
-    if data is None:
+    side_data: Any = frame.side_data
+    if Type.DISPLAYMATRIX not in side_data:
         return ()
-    numbers = np.frombuffer(data, dtype="<i4")
+    numbers = np.frombuffer(bytes(side_data[Type.DISPLAYMATRIX]), dtype="<i4")
     return tuple(int(number) for number in numbers[:9])
 
 

@@ -5,7 +5,6 @@ are constants, and upsampling costs 44 %: nearest-neighbour doubling, a mirrored
 2x2 convolution of the small map with an edge border that gives the four pixels of each square as channels.
 """
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +16,7 @@ from torch import Tensor
 from models.errors import ModelRefused
 from models.manifest import TensorSpec
 from training.graphs import onnx_model
-from training.style.network import Architecture, Layer, StyleNetwork
+from training.style.network import Architecture, Block, Layer, StyleNetwork
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -41,18 +40,19 @@ def rounded(network: StyleNetwork) -> StyleNetwork:
 def style_graph(network: StyleNetwork) -> bytes:
     """The graph: float32 `image` [n, 3, h, w], RGB 0..1, h and w multiples of 4, to `styled`, the same, clamped.
 
-    Computes in float32; kernels that float16 holds exactly are stored so, behind a Cast that runtimes fold on loading.
+    Computes in float32; kernels that float16 holds exactly are stored so, behind a Cast that runtimes fold.
     """
     writer = _Writer()
     hidden = writer.layer(INPUT, network.head, "head")
-    for number, layer in enumerate(network.down):
-        hidden = writer.layer(hidden, layer, f"down{number}")
+    hidden = writer.layer(hidden, network.down0, "down0")
+    hidden = writer.layer(hidden, network.down1, "down1")
     for number, block in enumerate(network.blocks):
-        inner = writer.layer(hidden, block.first, f"block{number}.first")
-        inner = writer.layer(inner, block.second, f"block{number}.second")
-        hidden = writer.add("Add", [hidden, inner], f"block{number}.out")
-    for number, layer in enumerate(network.up):
-        hidden = writer.doubled(hidden, layer, f"up{number}")
+        assert isinstance(block, Block)
+        inner = writer.layer(hidden, block.first, f"blocks.{number}.first")
+        inner = writer.layer(inner, block.second, f"blocks.{number}.second")
+        hidden = writer.add("Add", [hidden, inner], f"blocks.{number}.out")
+    hidden = writer.doubled(hidden, network.up0, "up0")
+    hidden = writer.doubled(hidden, network.up1, "up1")
     writer.end(hidden, network)
     sides: list[int | str] = ["n", 3, "h", "w"]
     model = onnx_model(
@@ -155,12 +155,14 @@ def _phases(kernel: Tensor) -> Tensor:
     """The 2x2 kernels [4 c, entering, 2, 2] of a 3x3 kernel [c, entering, 3, 3] behind nearest-neighbour doubling.
 
     An output row sees two rows of the small map: an even one the row above (kernel row 0) and its own (1 and 2), an
-    odd one its own (0 and 1) and the one below (2). Odd phases come first: DepthToSpace then gives rows that begin one
-    pixel early and end one late, which the crop takes off.
+    odd one its own (0 and 1) and the one below (2). Odd phases come first: DepthToSpace then gives rows that begin
+    one pixel early and end one late, which the crop takes off.
     """
     odd, even = torch.tensor([[1.0, 1, 0], [0, 0, 1]]), torch.tensor([[1.0, 0, 0], [0, 1, 1]])
     kernel = kernel.detach().cpu()
-    phases = [torch.einsum("ocij,yi,xj->ocyx", kernel, rows, columns) for rows in (odd, even) for columns in (odd, even)]
+    phases = [
+        torch.einsum("ocij,yi,xj->ocyx", kernel, rows, columns) for rows in (odd, even) for columns in (odd, even)
+    ]
     return torch.cat(phases)
 
 
@@ -178,14 +180,12 @@ def _whole(phases: Tensor) -> Tensor:
 def _state(constant: Callable[[str], Tensor], blocks: int) -> dict[str, Tensor]:
     """The network's state dict from the graph's constants."""
     layers = ["head", "down0", "down1", "up0", "up1"]
-    layers += [f"block{number}.{half}" for number in range(blocks) for half in ("first", "second")]
+    layers += [f"blocks.{number}.{half}" for number in range(blocks) for half in ("first", "second")]
     state = {"tail.weight": constant("tail.kernel"), "tail.bias": constant("tail.bias")}
     state |= {"photo.weight": constant("photo.scale"), "photo.bias": constant("photo.shift")}
     for name in layers:
-        # down0 is down.0 in the module, block0.first is blocks.0.first.
-        key = re.sub(r"(down|up|block)(\d)", lambda m: f"{'blocks' if m[1] == 'block' else m[1]}.{m[2]}", name)
         kernel = constant(f"{name}.kernel")
-        state[f"{key}.conv.weight"] = _whole(kernel) if name.startswith("up") else kernel
-        state[f"{key}.norm.weight"] = constant(f"{name}.scale")
-        state[f"{key}.norm.bias"] = constant(f"{name}.shift")
+        state[f"{name}.conv.weight"] = _whole(kernel) if name.startswith("up") else kernel
+        state[f"{name}.norm.weight"] = constant(f"{name}.scale")
+        state[f"{name}.norm.bias"] = constant(f"{name}.shift")
     return state

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from training.style.vgg import LossNetwork
+
+_SMALL: Final = 1e-8
+"""Keeps the square root's slope finite."""
 
 
 class Strokes(NamedTuple):
@@ -48,12 +51,13 @@ class StyleTarget:
             return cls(tuple(tuple(strokes(layer) for layer in layers) for layers in sizes))
 
     def loss(self, features: Sequence[Sequence[Tensor]]) -> Tensor:
-        """Squared distances of means and covariances relative to the picture's own, averaged over layers and scales.
+        """Distances of means and covariances relative to the picture's own, averaged over layers and scales.
 
-        0: the same strokes. `features`: what `features_at` gives for some pictures.
+        Not squared: a step then does not depend on how wild a crop is, and no layer outweighs another. 0: the same
+        strokes. `features`: what `features_at` gives for some pictures.
         """
         terms = [
-            (is_now - should_be).square().flatten(1).sum(1).mean() / should_be.square().sum()
+            ((is_now - should_be).square().flatten(1).sum(1) + _SMALL).sqrt().mean() / should_be.norm()
             for layers, wanted in zip(features, self.wanted, strict=True)
             for layer, target in zip(layers, wanted, strict=True)
             for is_now, should_be in zip(strokes(layer), target, strict=True)

@@ -11,8 +11,10 @@ Quality = Literal["fast", "fine"]
 
 
 class Architecture(msgspec.Struct, frozen=True, kw_only=True):
-    """How wide and deep a network is. width: channels at full size (doubled at each halving); ends: kernel of the
-    first and the last convolution."""
+    """How wide and deep a network is.
+
+    width: channels at full size, doubled at each halving. ends: kernel of the first and the last convolution.
+    """
 
     width: int
     blocks: int
@@ -35,28 +37,28 @@ class StyleNetwork(nn.Module):
         self.architecture = architecture
         width, ends = architecture.width, architecture.ends
         self.head = Layer(3, width, ends)
-        self.down = nn.ModuleList([Layer(width, 2 * width, 3, stride=2), Layer(2 * width, 4 * width, 3, stride=2)])
+        self.down0 = Layer(width, 2 * width, 3, stride=2)
+        self.down1 = Layer(2 * width, 4 * width, 3, stride=2)
         self.blocks = nn.ModuleList(Block(4 * width) for _ in range(architecture.blocks))
-        self.up = nn.ModuleList([Layer(4 * width, 2 * width, 3), Layer(2 * width, width, 3)])
+        self.up0 = Layer(4 * width, 2 * width, 3)
+        self.up1 = Layer(2 * width, width, 3)
         self.tail = nn.Conv2d(width, 3, ends)
         self.photo = nn.InstanceNorm2d(3, affine=True)
         with torch.no_grad():
             # Begins as the photo with little added: strokes come in a few hundred steps instead of some thousand.
             self.tail.weight *= 0.2
-            self.tail.bias.zero_()
             self.photo.weight.fill_(0.2)
             self.photo.bias.fill_(0.5)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """The pictures restyled, in about 0..1: not clamped, as a clamped pixel learns nothing and stays black."""
-        hidden = self.head(pictures)
-        for layer in self.down:
-            hidden = layer(hidden)
+        hidden = self.down1(self.down0(self.head(pictures)))
         for block in self.blocks:
             hidden = block(hidden)
-        for layer in self.up:
-            hidden = layer(functional.interpolate(hidden, scale_factor=2.0, mode="nearest"))
-        return self.tail(reflected(hidden, self.architecture.ends // 2)) + self.photo(pictures)
+        hidden = self.up1(doubled(self.up0(doubled(hidden))))
+        strokes: Tensor = self.tail(reflected(hidden, self.architecture.ends // 2))
+        photo: Tensor = self.photo(pictures)
+        return strokes + photo
 
 
 class Layer(nn.Module):
@@ -71,8 +73,8 @@ class Layer(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[n, entering, h, w] to [n, leaving, h / stride, w / stride]."""
-        hidden = self.norm(self.conv(reflected(hidden, self.conv.kernel_size[0] // 2)))
-        return functional.relu(hidden) if self.relu else hidden
+        normed: Tensor = self.norm(self.conv(reflected(hidden, self.conv.kernel_size[0] // 2)))
+        return functional.relu(normed) if self.relu else normed
 
 
 class Block(nn.Module):
@@ -85,12 +87,18 @@ class Block(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[n, channels, h, w] to the same."""
-        return hidden + self.second(self.first(hidden))
+        inner: Tensor = self.second(self.first(hidden))
+        return hidden + inner
 
 
 def reflected(hidden: Tensor, border: int) -> Tensor:
     """[n, c, h, w] with `border` mirrored pixels on every side: zeros would show as a dark frame."""
     return functional.pad(hidden, (border, border, border, border), mode="reflect")
+
+
+def doubled(hidden: Tensor) -> Tensor:
+    """[n, c, h, w] at twice the height and width, every pixel four times."""
+    return functional.interpolate(hidden, scale_factor=2.0, mode="nearest")
 
 
 def initialised(architecture: Architecture, seed: int) -> StyleNetwork:

@@ -22,7 +22,9 @@ def read_picture(path: Path) -> Tensor:
             frame = next(container.decode(video=0))
             pixels = frame.to_ndarray(format="rgb24")
     except (av.FFmpegError, StopIteration, IndexError, OSError) as error:
-        raise BadInput(f"{path.name}: expected a picture (JPEG, PNG and the like), it cannot be read: {error}") from error
+        raise BadInput(
+            f"{path.name}: expected a picture (JPEG, PNG and the like), it cannot be read: {error}"
+        ) from error
     return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255.0
 
 
@@ -58,7 +60,7 @@ def scale_to(picture: Tensor, short_side: int) -> Tensor:
 
 
 class Photos:
-    """The photos of a folder, held in memory as uint8, and random crops of them that depend on seed and step alone."""
+    """The photos of a folder, held in memory as uint8, and random crops that depend on seed and step alone."""
 
     def __init__(self, pictures: Sequence[Tensor], crop: int) -> None:
         """`pictures`: float [3, h, w] 0..1; those smaller than `crop` are enlarged to it."""
@@ -72,7 +74,7 @@ class Photos:
         return len(self._pictures)
 
     def batch(self, size: int, *, seed: int, step: int) -> Tensor:
-        """float32 [size, 3, crop, crop]: a crop of a random photo each, at a random scale, mirrored half of the time."""
+        """float32 [size, 3, crop, crop]: crops of random photos at random scales, half of them mirrored."""
         random = np.random.default_rng([seed, step])
         return torch.stack([self._crop(random) for _ in range(size)])
 

@@ -25,7 +25,10 @@ def random_motion(height: int, width: int, *, count: int, random: np.random.Gene
     matrices = []
     for _ in range(count):
         shift = random.uniform(-_MOST_SHIFT_PIXELS, _MOST_SHIFT_PIXELS, 2)
-        turn, zoom = random.uniform(-_MOST_TURN_RADIANS, _MOST_TURN_RADIANS), 1 + random.uniform(-_MOST_ZOOM, _MOST_ZOOM)
+        turn, zoom = (
+            random.uniform(-_MOST_TURN_RADIANS, _MOST_TURN_RADIANS),
+            1 + random.uniform(-_MOST_ZOOM, _MOST_ZOOM),
+        )
         if random.random() < 0.5:
             shift, turn, zoom = np.round(shift), 0.0, 1.0
         cos, sin = math.cos(turn) * zoom, math.sin(turn) * zoom
@@ -42,7 +45,7 @@ def moved(pictures: Tensor, grid: Tensor) -> Tensor:
 
 
 def seen_before(grid: Tensor, margin: int) -> Tensor:
-    """float [n, 1, h, w]: 1 where `grid` looks at least `margin` pixels inside the picture, else 0."""
+    """1 where `grid` looks at least `margin` pixels inside the picture, else 0: float [n, 1, h, w]."""
     height, width = grid.shape[1:3]
     limit = torch.tensor([1 - 2 * margin / width, 1 - 2 * margin / height], device=grid.device)
     return (grid.abs() <= limit).all(3, keepdim=True).permute(0, 3, 1, 2).float()
@@ -66,4 +69,5 @@ def stability_loss(network: nn.Module, pictures: Tensor, styled: Tensor, random:
     grid = random_motion(height, width, count=count, random=random).to(pictures.device)
     again = network(disturbed(pictures, grid, random)).float()
     seen = seen_before(grid, margin=4)
-    return ((again - moved(styled, grid)).square() * seen).sum() / (3 * seen.sum()).clamp(min=1)
+    difference: Tensor = ((again - moved(styled, grid)).square() * seen).sum() / (3 * seen.sum()).clamp(min=1)
+    return difference

@@ -1,4 +1,4 @@
-"""Training step by step, from options alone: the same options give the same network, broken off and resumed or not."""
+"""Training step by step: the same options give the same network, broken off and resumed or not."""
 
 import math
 from collections.abc import Callable
@@ -21,12 +21,15 @@ _WARM_UP_STEPS: Final = 20
 
 
 class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a training run depends on, beside its pictures. style_size: the style picture's shorter side in pixels:
-    the larger, the larger its strokes. start: where the first weights came from, "" for random ones."""
+    """What a training run depends on, beside its pictures.
+
+    style_size: the style picture's shorter side in pixels; the larger, the larger its strokes. start: where the first
+    weights came from, "" for random ones.
+    """
 
     architecture: Architecture
     steps: int = 1000
-    batch: int = 4
+    batch: int = 2
     crop: int = 144
     learning_rate: float = 1e-3
     content_weight: float = 0.2
@@ -130,7 +133,9 @@ class Trainer:
         """Take up the state at `path`. Raises BadInput if it is of a run with other options."""
         state = _checkpoint(path)
         if (options := msgspec.json.decode(state["options"], type=TrainingOptions)) != self.options:
-            raise BadInput(f"{path.name}: it belongs to a run with other options ({options}); delete it to start anew")
+            raise BadInput(
+                f"{path.name}: it belongs to a run with other options ({options}); delete it to start anew"
+            )
         self.network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]

@@ -11,7 +11,7 @@ from torch.nn import functional
 from models.errors import BadInput
 
 # Layer numbers of the file, the shapes of their weights, and whether a 2x2 max pool follows.
-_LAYERS: Final = (
+_LAYERS: Final[tuple[tuple[str, tuple[int, ...], bool], ...]] = (
     ("2", (64, 3, 3, 3), False),
     ("5", (64, 64, 3, 3), True),
     ("9", (128, 64, 3, 3), False),
@@ -28,7 +28,7 @@ _EXPECTED: Final = (
 
 
 class LossNetwork:
-    """VGG-19 to relu3_1 with fixed weights. Computes in `dtype` (bfloat16 saves a third of the time), answers in it."""
+    """VGG-19 to relu3_1 with fixed weights, computed in `dtype`: bfloat16 saves a third of the time."""
 
     def __init__(self, state: dict[str, Tensor], *, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         self._dtype = dtype
@@ -80,7 +80,7 @@ def check_activations(network: LossNetwork, pictures: Tensor, name: str) -> None
 def _checked(state: object, name: str) -> dict[str, Tensor]:
     if not isinstance(state, dict):
         raise BadInput(f"{name}: {_EXPECTED}; got {type(state).__name__}")
-    shapes = {"0.weight": (3, 3, 1, 1), "0.bias": (3,)}
+    shapes: dict[str, tuple[int, ...]] = {"0.weight": (3, 3, 1, 1), "0.bias": (3,)}
     for layer, shape, _ in _LAYERS:
         shapes |= {f"{layer}.weight": shape, f"{layer}.bias": shape[:1]}
     for key, shape in shapes.items():
@@ -88,5 +88,7 @@ def _checked(state: object, name: str) -> dict[str, Tensor]:
         if found != shape:
             raise BadInput(f"{name}: {_EXPECTED}; {key} should have the shape {shape}, got {found}")
     if not torch.allclose(state["0.bias"].float(), torch.tensor(_MEAN_BGR), atol=0.01):
-        raise BadInput(f"{name}: {_EXPECTED}; the bias of layer '0' is {[round(v, 3) for v in state['0.bias'].tolist()]}")
+        raise BadInput(
+            f"{name}: {_EXPECTED}; the bias of layer '0' is {[round(v, 3) for v in state['0.bias'].tolist()]}"
+        )
     return {key: state[key].float() for key in shapes}
