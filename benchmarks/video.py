@@ -42,7 +42,7 @@ def run(folder: Path, *, quick: bool = False) -> Report:
         name="video",
         title="Films restyled on CPUs",
         conditions=[
-            f"A made clip of moving shapes and sound, {frames} frames, 30 frames/s, H.264; style {_STYLE}, as shipped.",
+            f"A made clip with sound, {frames} frames at 30 frames/s, H.264; style {_STYLE}, as shipped.",
             "The reference's way: frames as JPEG files by FFmpeg, PyTorch eager on one at a time by all cores, "
             "truncated, JPEG again at quality 75, FFmpeg at its default preset; importing torch and loading the "
             "network are not counted. It runs the network of `fine`, in fp32.",

@@ -10,11 +10,7 @@ from functions.queries import AlertList, DeviceList, Health
 from functions.runs.queries import RunList
 from functions.videos.queries import VideoList
 from models import contracts
-<<<<<<< HEAD
-from models.contracts import recommendations, videos
-=======
-from models.contracts import film, recommendations
->>>>>>> media
+from models.contracts import film, recommendations, videos
 from models.recommend.profile import Profile, Tombstone
 
 CONTRACTS: Final[dict[str, type[msgspec.Struct]]] = {
