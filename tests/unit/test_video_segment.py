@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.errors import BadInput
+from models.errors import BadInput, TryLater
 from tests.unit.films import LIMITS, OPTIONS, Same, facts
 from video.clip import make_clip
 from video.join import join_film
@@ -184,3 +184,11 @@ def test_each_side_of_a_pipe_is_woken_when_the_other_gives_up() -> None:
     assert woken == ["put"]
     with pytest.raises(Closed):
         list(pipe)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_no_fault_of_the_film(film: Path, parts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, paths = parts
+    monkeypatch.setattr("video.join._output", lambda path, plan: av.open("/dev/full", "w", format="matroska"))
+    with pytest.raises(TryLater, match="No space left"):
+        join_film(film, plan, paths, paths[0].with_name("out.mp4"))
