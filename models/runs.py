@@ -1,54 +1,41 @@
 """Run records in the state store: container `runs`, one document per run, changed by compare-and-set."""
 
-import hashlib
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
 from models.contracts.runs import Run, RunKind, RunStage, Stage
-from models.errors import NotFound, Superseded
-from models.ports import Clock, Document, Put, StateStore
+from models.ports import Clock, StateStore
+from models.records import Records, stamped_id
 
 CONTAINER: Final = "runs"
-_PARTITION: Final = "runs"
-_COMPLEMENT: Final = str.maketrans("0123456789", "9876543210")
-_STAMP: Final = "%Y%m%dT%H%M%SZ"
-
-
-def run_id(at: float, *what: str) -> str:
-    """The same id for the same second (epoch seconds) and texts; id order is time order."""
-    digest = hashlib.sha256(msgspec.json.encode(what)).hexdigest()[:8]
-    return f"{datetime.fromtimestamp(at, UTC).strftime(_STAMP)}-{digest}"
+run_id: Final = stamped_id
 
 
 class Runs:
     """Opens, reads and advances runs. Holds no state of its own: safe to share between threads."""
 
     def __init__(self, state: StateStore, clock: Clock) -> None:
-        self._state = state
         self._clock = clock
+        self._records = Records(
+            state, CONTAINER, Run, ended=lambda run: run.stage.is_end, what="run", hint="penstock runs list"
+        )
 
     def open(self, kind: RunKind, id: str, *, model: str, source: str = "", etag: str = "", detail: str = "") -> bool:
         """Record a run as received; False, and nothing changed, if it is known already."""
         now = self._clock.now()
         received = RunStage(Stage.RECEIVED, now, detail)
         run = Run(id=id, kind=kind, model=model, source=source, etag=etag, stages=[received], asked_at=now)
-        try:
-            self._state.transact(CONTAINER, _PARTITION, [Put(_document_id(id), msgspec.json.encode(run), etag="")])
-        except Superseded:
-            return False
-        return True
+        return self._records.create(id, run)
 
     def get(self, id: str) -> Run:
         """The run. Raises NotFound."""
-        return _decoder.decode(self._document(id).body)
+        return self._records.get(id)
 
     def latest(self, limit: int | None = None) -> list[Run]:
         """Runs, the latest first."""
-        documents = self._state.query(CONTAINER, partition=_PARTITION, limit=limit)
-        return [_decoder.decode(document.body) for document in documents]
+        return self._records.latest(limit)
 
     def advance(self, id: str, stage: Stage, detail: str = "", **facts: Any) -> Run:
         """The run with `stage` added and the fields `facts` set. A run that has ended stays as it is."""
@@ -60,32 +47,4 @@ class Runs:
 
         A run that has ended stays as it is. Raises NotFound.
         """
-        while True:
-            document = self._document(id)
-            run = _decoder.decode(document.body)
-            if run.stage.is_end:
-                return run
-            changed = change(run)
-            if changed == run:
-                return run
-            put = Put(document.id, msgspec.json.encode(changed), etag=document.etag)
-            try:
-                self._state.transact(CONTAINER, _PARTITION, [put])
-            except Superseded:
-                continue
-            return changed
-
-    def _document(self, id: str) -> Document:
-        document = self._state.get(CONTAINER, _PARTITION, _document_id(id))
-        if document is None:
-            raise NotFound(f"there is no run {id!r} (penstock runs list)")
-        return document
-
-
-def _document_id(id: str) -> str:
-    """The latest run comes first in id order, since a query can be cut short at its end only."""
-    stamp, dash, rest = id.partition("-")
-    return stamp.translate(_COMPLEMENT) + dash + rest
-
-
-_decoder: Final = msgspec.json.Decoder(Run)
+        return self._records.change(id, change)
