@@ -13,9 +13,10 @@ from av.container import OutputContainer
 _ENCODERS: Final = {"h264": "libx264", "hevc": "libx265", "vp9": "libvpx-vp9", "av1": "libsvtav1", "vp8": "libvpx"}
 _FAST: Final[dict[str, dict[str, str]]] = {
     "libx264": {"preset": "ultrafast", "crf": "18"},
-    "libx265": {"preset": "ultrafast", "x265-params": "log-level=none:pools=1:frame-threads=1"},
+    "libx265": {"preset": "ultrafast", "x265-params": "log-level=none:pools=1:frame-threads=1:ctu=16"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "30", "b": "0"},
     "libsvtav1": {"preset": "12", "crf": "30"},
+    "vorbis": {"strict": "experimental"},
 }
 _SOUND_RATE: Final = 48_000
 _SOUND_FRAME: Final = 1024
@@ -96,7 +97,7 @@ class _Sound:
 
     def __init__(self, output: OutputContainer, codec: str, offset_s: float, number: int) -> None:
         self._output = output
-        stream: Any = output.add_stream(codec, rate=_SOUND_RATE)
+        stream: Any = output.add_stream(codec, rate=_SOUND_RATE, options=dict(_FAST.get(codec, {})))
         self._stream = stream
         stream.layout = "stereo"
         stream.format = stream.codec_context.codec.audio_formats[0]

@@ -20,7 +20,7 @@ from models.contracts.film import FilmPlan, Seek, Segment
 from models.errors import BadInput
 from video.colour import TO_RGB, swscale_matrix
 from video.packets import packets_of, set_mark
-from video.probe import one_thread, open_film, picture
+from video.probe import open_film, picture, prepare_decoder
 
 _FULL: Final = 2
 
@@ -75,7 +75,7 @@ def _segment_frames(path: Path, plan: FilmPlan, segment: Segment, stopped: threa
     for seek in starts:
         with open_film(path) as container:
             stream = picture(container)
-            one_thread(stream)
+            prepare_decoder(stream)
             frames = _decoded(container, stream, plan, seek, stopped)
             try:
                 yield from _from_mark(frames, plan, segment)

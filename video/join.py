@@ -24,7 +24,11 @@ from video.segment import check_set, plan_digest, read_segment
 
 _MUXERS: Final = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
 # Sound that begins before 0 (the lead-in of an encoder) stays there, and the picture where it is.
-_OPTIONS: Final = {"mp4": {"movflags": "+faststart"}, "mov": {"movflags": "+faststart"}, "mkv": {"avoid_negative_ts": "disabled"}}
+_OPTIONS: Final = {
+    "mp4": {"movflags": "+faststart"},
+    "mov": {"movflags": "+faststart"},
+    "mkv": {"avoid_negative_ts": "disabled"},
+}
 # Tags that say how the source's file was made, not what the film is.
 _NOT_COPIED: Final = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
 
@@ -42,7 +46,8 @@ def join_film(source_path: Path, plan: FilmPlan, segments: Sequence[Path], out: 
     """Write the film to `out`, which appears whole or not at all; an older file of the name is replaced.
 
     `segments`: the stored segments in the order of the plan. One segment is in memory at a time. `BadInput`: a
-    segment is missing, of another plan, or has other headers or frames. Repeating the call writes the same film.
+    segment is missing, of another plan, or has other headers or frames. `TryLater`: the disk is full or fails.
+    Repeating the call writes the same film.
     """
     check_set(segments, plan)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
@@ -77,9 +82,19 @@ def _write(
     counts = {True: 0, False: 0}
     own = _picture_packets(plan, segments, picture, header)
     for _, is_picture, packet in heapq.merge(own, _copied_packets(source, copies), key=lambda each: each[0]):
-        output.mux_one(packet)
+        _mux(output, packet)
         counts[is_picture] += 1
     return counts[True], counts[False]
+
+
+def _mux(output: OutputContainer, packet: Packet[Stream]) -> None:
+    try:
+        output.mux_one(packet)
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise  # `open_film` tells a full disk from a bad film
+        what = f"stream {packet.stream_index} at {packet.pts}"
+        raise BadInput(f"a packet of the result's {what} does not fit into {output.format.name}: {error}") from error
 
 
 def _add_picture(output: OutputContainer, plan: FilmPlan) -> Stream:

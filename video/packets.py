@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from models.contracts.film import Limits, Seek, Source
 from models.errors import BadInput
-from video.probe import one_thread, open_film, picture
+from video.probe import open_film, picture, prepare_decoder
 
 Marks = Literal["pts", "dts", "count"]
 
@@ -164,7 +164,7 @@ def decoded_marks(path: Path, marks_by: Marks) -> Iterator[int]:
     """The mark of every frame in the order in which the decoder shows them, from the start of the film."""
     with open_film(path) as container:
         stream = picture(container)
-        one_thread(stream)
+        prepare_decoder(stream)
         for number, packet in enumerate(packets_of(container, stream)):
             if packet is not None:
                 set_mark(packet, marks_by, number)

@@ -119,6 +119,8 @@ def _encoder(source: Source, options: FilmOptions, limits: Limits) -> Encoder:
 def _sample_aspect(source: Source, width: int, height: int) -> Ratio:
     """So that the picture is shown in the same shape whatever its size."""
     aspect = Fraction(*source.sample_aspect) * Fraction(source.width * height, source.height * width)
+    if not Fraction(1, 100) < aspect < 100:
+        return 1, 1  # a mistake of the file
     aspect = aspect.limit_denominator(1000)
     return aspect.numerator, aspect.denominator
 

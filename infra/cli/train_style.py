@@ -35,12 +35,12 @@ def style(
     quality: Annotated[Literal["fast", "fine"], typer.Option(help="Size of the network.")] = "fine",
     steps: Annotated[int, typer.Option(help="Steps of training.", min=1)] = 1000,
     batch: Annotated[int, typer.Option(help="Crops per step.", min=1)] = 2,
-    crop: Annotated[int, typer.Option(help="Side of a crop in pixels, a multiple of 4.", min=64)] = 144,
+    crop: Annotated[int, typer.Option(help="Side of a crop in pixels, a multiple of 4.", min=64)] = 128,
     style_size: Annotated[
         int, typer.Option(help="The picture's shorter side in pixels: larger gives larger strokes.", min=64)
     ] = 320,
-    content_weight: Annotated[float, typer.Option(help="More keeps more of the photo.", min=0)] = 0.1,
-    stability_weight: Annotated[float, typer.Option(help="More flickers less; 0 turns it off.", min=0)] = 20.0,
+    content_weight: Annotated[float, typer.Option(help="More keeps more of the photo.", min=0)] = 0.3,
+    stability_weight: Annotated[float, typer.Option(help="More flickers less; 0 turns it off.", min=0)] = 10.0,
     learning_rate: Annotated[float, typer.Option(help="Highest step size of Adam.")] = 1e-3,
     start: Annotated[
         Path | None,

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from models.contracts.film import FilmOptions, FilmPlan, Segment
 from tests.unit.films import LIMITS, OPTIONS, assert_same_order, assert_same_times, facts, make_film
-from video.clip import make_clip
+from video.clip import make_clip, picture
 from video.decode import frames_between
 from video.plan import plan_film
 
@@ -187,3 +188,47 @@ def test_a_key_packet_that_does_not_lead_to_the_frame_costs_time_and_no_frame(tm
     )
     right = [frame.picture.tobytes() for frame in frames_between(source, plan, segment)]
     assert [frame.picture.tobytes() for frame in frames_between(source, plan, wrong)] == right
+
+
+def packed(target: Path) -> None:
+    """A film as DivX wrote it: a frame and the B-frame before it in one packet, then a packet that says nothing."""
+    frames: list[tuple[bytes, bool]] = []
+    with av.open(str(target), "w") as out:
+        stream: Any = out.add_stream("mpeg4", rate=25, options={"b_strategy": "0"})
+        stream.width, stream.height = 64, 48
+        stream.codec_context.max_b_frames, stream.codec_context.gop_size = 1, 12
+        for number in range(40):
+            frame = av.VideoFrame.from_ndarray(picture(number, 64, 48, 40)).reformat(format="yuv420p")
+            frame.pts = number
+            frames += [(bytes(packet), packet.is_keyframe) for packet in stream.encode(frame)]
+        frames += [(bytes(packet), packet.is_keyframe) for packet in stream.encode()]
+        start = b"\0\0\1\xb6"
+        first, key = frames[0]
+        at = first.index(start)
+        frames[0] = (first[:at] + b"\0\0\1\xb2DivX503b1393p" + first[at:], key)
+        packets: list[tuple[bytes, bool]] = []
+        for data, key in frames:
+            if data[data.index(start) + 4] >> 6 == 2:  # a B-frame
+                before, its_key = packets[-1]
+                packets[-1] = (before + data, its_key)
+                packets.append((start + b"\x50\x7f", False))
+            else:
+                packets.append((data, key))
+        for number, (data, key) in enumerate(packets):
+            packet = av.Packet(data)
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 25), key
+            packet.pts = packet.dts = number
+            out.mux(packet)
+
+
+def test_frames_that_were_packed_into_one_are_all_found(tmp_path: Path) -> None:
+    source = tmp_path / "film.avi"
+    packed(source)
+    plan, out = make_film(source)
+    assert plan.frames == 40
+    assert any(segment.seek for segment in plan.segments)
+    assert decoded(source, plan) == decoded(source, plan_film(source, OPTIONS, LIMITS, segment_frames=1000))
+    before, after = facts(source), facts(out)
+    assert len(after.times) == 40
+    assert {round((b - a) * 1000) for a, b in zip(after.times, after.times[1:], strict=False)} == {40}
+    assert_same_order(before, after)

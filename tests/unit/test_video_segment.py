@@ -9,9 +9,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.errors import BadInput
+from models.errors import BadInput, TryLater
 from tests.unit.films import LIMITS, OPTIONS, Same, facts
 from video.clip import make_clip
+from video.decode import frames_between
 from video.join import join_film
 from video.pipe import Closed, Pipe
 from video.plan import plan_film
@@ -184,3 +185,29 @@ def test_each_side_of_a_pipe_is_woken_when_the_other_gives_up() -> None:
     assert woken == ["put"]
     with pytest.raises(Closed):
         list(pipe)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_no_fault_of_the_film(film: Path, parts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, paths = parts
+    monkeypatch.setattr("video.join._output", lambda path, plan: av.open("/dev/full", "w", format="matroska"))
+    with pytest.raises(TryLater, match="No space left"):
+        join_film(film, plan, paths, paths[0].with_name("out.mp4"))
+
+
+def test_pictures_reach_the_network_as_decoded_and_pass_through_no_file(
+    tmp_path: Path, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bytes] = []
+
+    class Watching(Same):
+        def __call__(self, pictures: Any) -> Any:
+            seen.extend(each.tobytes() for each in pictures)
+            return pictures
+
+    monkeypatch.chdir(tmp_path)
+    plan = plan_film(film, OPTIONS, LIMITS, segment_frames=20)
+    make_segment(film, plan, 1, Watching(3))
+    assert seen == [frame.picture.tobytes() for frame in frames_between(film, plan, plan.segments[1])]
+    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in film.parent.iterdir()] == [film.name]

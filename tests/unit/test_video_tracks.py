@@ -224,3 +224,14 @@ def test_options_go_into_the_plan(tmp_path: Path) -> None:
     make_clip(tmp_path / "film.mp4", audio=[], **SMALL)
     options = FilmOptions(style="great-wave", quality="fast", scale=0.5, strength=0.7)
     assert plan_film(tmp_path / "film.mp4", options, LIMITS).options == options
+
+
+def test_sound_that_begins_before_the_picture_does_not_move_it_in_matroska(tmp_path: Path) -> None:
+    make_clip(tmp_path / "film.mp4", audio=["aac", "vorbis"], **SMALL)
+    plan, out = make_film(tmp_path / "film.mp4")
+    before, after = facts(tmp_path / "film.mp4"), facts(out)
+    assert plan.ending == ".mkv"
+    assert before.sound_times[0][0] < 0
+    assert abs(after.sound_times[0][0] - before.sound_times[0][0]) <= Fraction(1, 1000)
+    assert after.sound == before.sound
+    assert_same_times(before, after)

@@ -110,8 +110,7 @@ def card(style: str, origin: Origin, networks: Sequence[Trained]) -> str:
 _CARD: Final = """# {title} (`{style}`)
 
 Feed-forward networks that restyle photos and film frames: convolutions, residual blocks, instance norm (Johnson et
-al. 2016), the photo's own normalised colours added to the strokes, trained by Penstock (`penstock train style`) with
-a term for stability under small motion.
+al. 2016), trained by Penstock (`penstock train style`) with a term for stability under small motion.
 
 - Style picture: {picture}, its shorter side at {size} pixels: strokes are of that scale at any frame size.
 - Photos: {photos}

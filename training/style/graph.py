@@ -53,7 +53,7 @@ def style_graph(network: StyleNetwork) -> bytes:
         hidden = writer.add("Add", [hidden, inner], f"blocks.{number}.out")
     hidden = writer.doubled(hidden, network.up0, "up0")
     hidden = writer.doubled(hidden, network.up1, "up1")
-    writer.end(hidden, network)
+    writer.end(hidden, network.tail)
     sides: list[int | str] = ["n", 3, "h", "w"]
     model = onnx_model(
         "style",
@@ -113,16 +113,13 @@ class _Writer:
         cropped = self.add("Slice", [spread, "crop.start", "crop.end", "crop.axes"], f"{name}.cropped")
         return self._activated(cropped, layer, name)
 
-    def end(self, hidden: str, network: StyleNetwork) -> None:
-        tail = network.tail
+    def end(self, hidden: str, tail: torch.nn.Conv2d) -> None:
         assert tail.bias is not None
         bordered = self._bordered(hidden, tail.weight.shape[2] // 2, "reflect", "tail")
         bias = self._constant("tail.bias", tail.bias)
-        strokes = self.add("Conv", [bordered, self._kernel(tail.weight, "tail"), bias], "tail.conv")
-        photo = self._normed(INPUT, network.photo, "photo")
-        added = self.add("Add", [strokes, photo], "tail.out")
+        out = self.add("Conv", [bordered, self._kernel(tail.weight, "tail"), bias], "tail.conv")
         low, high = self._constant("black", torch.tensor(0.0)), self._constant("white", torch.tensor(1.0))
-        self.add("Clip", [added, low, high], OUTPUT)
+        self.add("Clip", [out, low, high], OUTPUT)
 
     def _activated(self, hidden: str, layer: Layer, name: str) -> str:
         normed = self._normed(hidden, layer.norm, name)
@@ -182,7 +179,6 @@ def _state(constant: Callable[[str], Tensor], blocks: int) -> dict[str, Tensor]:
     layers = ["head", "down0", "down1", "up0", "up1"]
     layers += [f"blocks.{number}.{half}" for number in range(blocks) for half in ("first", "second")]
     state = {"tail.weight": constant("tail.kernel"), "tail.bias": constant("tail.bias")}
-    state |= {"photo.weight": constant("photo.scale"), "photo.bias": constant("photo.shift")}
     for name in layers:
         kernel = constant(f"{name}.kernel")
         state[f"{name}.conv.weight"] = _whole(kernel) if name.startswith("up") else kernel

@@ -43,12 +43,8 @@ class StyleNetwork(nn.Module):
         self.up0 = Layer(4 * width, 2 * width, 3)
         self.up1 = Layer(2 * width, width, 3)
         self.tail = nn.Conv2d(width, 3, ends)
-        self.photo = nn.InstanceNorm2d(3, affine=True)
         with torch.no_grad():
-            # Begins as the photo with little added: strokes come in a few hundred steps instead of some thousand.
-            self.tail.weight *= 0.2
-            self.photo.weight.fill_(0.2)
-            self.photo.bias.fill_(0.5)
+            self.tail.bias.fill_(0.5)  # type: ignore[union-attr]  # it has one
 
     def forward(self, pictures: Tensor) -> Tensor:
         """The pictures restyled, in about 0..1: not clamped, as a clamped pixel learns nothing and stays black."""
@@ -56,9 +52,8 @@ class StyleNetwork(nn.Module):
         for block in self.blocks:
             hidden = block(hidden)
         hidden = self.up1(doubled(self.up0(doubled(hidden))))
-        strokes: Tensor = self.tail(reflected(hidden, self.architecture.ends // 2))
-        photo: Tensor = self.photo(pictures)
-        return strokes + photo
+        styled: Tensor = self.tail(reflected(hidden, self.architecture.ends // 2))
+        return styled
 
 
 class Layer(nn.Module):

@@ -30,9 +30,9 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True):
     architecture: Architecture
     steps: int = 1000
     batch: int = 2
-    crop: int = 144
+    crop: int = 128
     learning_rate: float = 1e-3
-    content_weight: float = 0.2
+    content_weight: float = 0.3
     style_weight: float = 1.0
     variation_weight: float = 0.3
     stability_weight: float = 10.0
