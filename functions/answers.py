@@ -1,20 +1,21 @@
 """How every HTTP function answers: a body as JSON, and errors as the status that tells the caller what to do."""
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Final
 
 import azure.functions as func
 
-from models.errors import BadInput, ConfigurationError, Damaged, NotFound, TryLater
+from models.errors import BadInput, ConfigurationError, Damaged, NotFound, TooMany, TryLater
 
 log = logging.getLogger(__name__)
 
 _JSON: Final = "application/json"
 
 
-def answer(query: Callable[[], object]) -> func.HttpResponse:
-    """The result of `query` as JSON: 200, or 503 if it says that it is not `ok`; our errors as 4xx or 5xx."""
+def answer(query: Callable[[], object], *, status: int = 200) -> func.HttpResponse:
+    """The result of `query` as JSON: `status`, or 503 if it says that it is not `ok`; our errors as 4xx or 5xx."""
     import msgspec
 
     try:
@@ -24,12 +25,13 @@ def answer(query: Callable[[], object]) -> func.HttpResponse:
     except NotFound as error:
         return _error(404, error)
     except TryLater as error:
-        return _error(503, error, {"Retry-After": str(max(1, round(error.retry_after_s)))})
+        failed = 429 if isinstance(error, TooMany) else 503
+        return _error(failed, error, {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))})
     except (ConfigurationError, Damaged) as error:
         log.error("%s", error)
         return _error(500, error)
-    status = 200 if getattr(body, "ok", True) else 503
-    return func.HttpResponse(msgspec.json.encode(body), status_code=status, mimetype=_JSON)
+    code = status if getattr(body, "ok", True) else 503
+    return func.HttpResponse(msgspec.json.encode(body), status_code=code, mimetype=_JSON)
 
 
 def query_of(req: func.HttpRequest) -> dict[str, str]:

@@ -8,8 +8,9 @@ import msgspec
 
 from functions.queries import AlertList, DeviceList, Health
 from functions.runs.queries import RunList
+from functions.videos.queries import VideoList
 from models import contracts
-from models.contracts import recommendations
+from models.contracts import film, recommendations, videos
 from models.recommend.profile import Profile, Tombstone
 
 CONTRACTS: Final[dict[str, type[msgspec.Struct]]] = {
@@ -23,10 +24,19 @@ CONTRACTS: Final[dict[str, type[msgspec.Struct]]] = {
     "dead-letter": contracts.DeadLetter,
     "feedback-event": contracts.FeedbackEvent,
     "forget-event": contracts.ForgetEvent,
+    "film-plan": film.FilmPlan,
     "run": contracts.Run,
     "run-request": contracts.RunRequest,
     "shard-request": contracts.ShardRequest,
     "run-list": RunList,
+    "video-job": videos.VideoJob,
+    "video-message": videos.VideoMessage,
+    "video-upload": videos.VideoUpload,
+    "blob-created": videos.BlobCreated,
+    "video-request": videos.VideoRequest,
+    "video-accepted": videos.VideoAccepted,
+    "video-status": videos.VideoStatus,
+    "video-list": VideoList,
     "alert-list": AlertList,
     "device-list": DeviceList,
     "health": Health,

@@ -93,6 +93,35 @@ class Settings(BaseSettings):
     retrain_min_feedback: int = Field(default=1000, ge=1)
     """New events of feedback from which the schedule starts training."""
 
+    # Films.
+    video_workers: int = Field(default=1, ge=0, le=64)
+    """Worker processes that `penstock up` starts, or that one video worker runs side by side."""
+    video_threads: int = Field(default=0, ge=0)
+    """Threads of the network per worker. 0: the cores of the machine divided by the workers."""
+    video_dir: Path = Path(".penstock/run/video")
+    """Scratch of the video workers: sources, and segments while they are joined."""
+    video_cache_bytes: int = Field(default=4 * 2**30, gt=0)
+    """Sources that a worker keeps on disk; the one in work is kept in any case."""
+    video_lock_s: float = Field(default=30.0, ge=1)
+    """How long a message of a killed worker stays hidden."""
+    video_stall_s: float = Field(default=600.0, ge=1)
+    """A worker that makes no frame for so long is ended, and the step counted as failed."""
+    video_max_age_s: float = Field(default=86_400.0, gt=0)
+    """A job that is not done within it has failed."""
+    video_link_s: float = Field(default=900.0, gt=0, le=86_400)
+    """How long addresses for uploads and downloads are good for."""
+    video_uploads_per_hour: int = Field(default=30, ge=1, le=1000)
+    """Uploads that one caller may ask for over HTTP."""
+    video_segment_s: float = Field(default=10.0, gt=0)
+    """Length of the segments that a film is divided into."""
+    video_max_pixels: int = Field(default=4096 * 2304, gt=0)
+    """Width times height of a film, and of what is made of it."""
+    video_max_seconds: float = Field(default=3 * 3600.0, gt=0)
+    """Length of a film."""
+    video_max_frames: int = Field(default=400_000, gt=0)
+    video_max_bytes: int = Field(default=16 * 2**30, gt=0)
+    """Size of an uploaded film."""
+
     @property
     def spec(self) -> WindowSpec:
         """The window specification that `window` names."""

@@ -4,6 +4,7 @@
     ├── BadInput            the data is wrong and will stay wrong: set it aside, never retry
     │   └── ModelRefused    a model that would answer nonsense (degenerate fit, wrong shapes, wrong digest)
     ├── TryLater            the outside failed: the same call may succeed later (`retry_after_s`)
+    │   └── TooMany         the caller has used up what it may ask for; the outside is well
     ├── Conflict            somebody else was first: read again, then decide
     │   ├── AlreadyExists   a create-only write found the name taken
     │   └── Superseded      a conditional write found another version than the one it read
@@ -34,6 +35,10 @@ class TryLater(PenstockError):
     def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class TooMany(TryLater):
+    """The caller has used up what it may ask for; there is more after `retry_after_s` seconds."""
 
 
 class Conflict(PenstockError):

@@ -10,15 +10,23 @@ TRAIN_QUEUE = "train-requests"
 RECOMMEND_QUEUE = "recommend-requests"
 SHARD_QUEUE = "recommend-shards"
 
+VIDEO_UPLOAD_QUEUE = "video-uploads"
+VIDEO_QUEUE = "video-work"
+
 UPLOADS = "ratings-in/"
 """Where ratings are uploaded."""
 USER_LISTS = "recommend-in/"
 """Where lists of users are uploaded."""
+
 SHARDS = "recommend-work/"
 """Where the shards of lists of users lie, run by run, until the run ends."""
 
 THROUGH = "through"
 """Metadata of a segment of an archive: the last offset that it covers."""
+VIDEO_UPLOADS = "videos-in/"
+"""Films to be stylised."""
+VIDEO_WORK = "videos-work/"
+"""Plans and segments of films, job by job, until the job ends."""
 _LONGEST_ESCAPED = 200
 
 
@@ -116,6 +124,46 @@ def recommendations_blob(upload: str, run: str) -> str:
 def recommendations_error_blob(upload: str, run: str) -> str:
     """Why there are no recommendations for blob `upload` (JSON)."""
     return f"recommend-out/{upload.partition('/')[2]}-{run}.error.json"
+
+
+def run_log_blob(run: str) -> str:
+    """The worker's log of a run."""
+    return f"run-logs/{run}.txt"
+
+
+def video_upload_blob(upload: str, name: str) -> str:
+    """Where a film goes for which an upload was asked; `name` is one path segment."""
+    return f"{VIDEO_UPLOADS}{upload}/{name}"
+
+
+def video_work_prefix(job: str) -> str:
+    """Where all lies that a job needs until it ends."""
+    return f"{VIDEO_WORK}{job}/"
+
+
+def video_plan_blob(job: str) -> str:
+    """The plan of a job, create-only: whoever is first decides it."""
+    return f"{video_work_prefix(job)}plan.json"
+
+
+def video_segment_prefix(job: str) -> str:
+    """Where the stylised segments of a job lie until they are joined."""
+    return f"{video_work_prefix(job)}segments/"
+
+
+def video_segment_blob(job: str, segment: int) -> str:
+    """Stylised segment `segment` of a job, create-only."""
+    return f"{video_segment_prefix(job)}{segment:06d}"
+
+
+def video_result_blob(stem: str, job: str, ending: str) -> str:
+    """The stylised film, create-only; `stem` is one path segment, `ending` has its dot."""
+    return f"videos-out/{stem}-{job}{ending}"
+
+
+def video_log_prefix(job: str) -> str:
+    """Where the logs of a job's steps lie."""
+    return f"video-logs/{job}/"
 
 
 def fold_partition(hub: str, spec: WindowSpec, partition: int) -> str:

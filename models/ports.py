@@ -8,6 +8,7 @@ call from several threads; the stream worker calls them through `asyncio.to_thre
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Protocol
 
 
@@ -62,12 +63,49 @@ class BlobStore(Protocol):
         """Write the blob whole. With `etag`, only over that version, else Superseded is raised."""
         ...
 
+    def download(self, name: str, path: Path) -> BlobInfo:
+        """Write the blob to the file `path` piece by piece, whole or not at all; the info of what was read.
+
+        Raises NotFound, and Superseded if the blob was replaced meanwhile.
+        """
+        ...
+
+    def upload(self, name: str, path: Path, *, metadata: Mapping[str, str] | None = None) -> BlobInfo:
+        """Write a new blob whole from the file `path`, piece by piece. Raises AlreadyExists, then changed nothing.
+
+        After a lost answer it may raise AlreadyExists though the blob is the caller's own.
+        """
+        ...
+
     def list(self, prefix: str) -> Iterator[BlobInfo]:
         """Blobs whose name starts with `prefix` (container and more), in name order, with metadata."""
         ...
 
     def delete(self, name: str) -> None:
         """Remove the blob; nothing happens if there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An address that lets whoever holds it do one thing with one blob until `expires_at`, epoch seconds.
+
+    It is a secret: never logged, never stored.
+    """
+
+    url: str
+    expires_at: float
+
+
+class BlobLinks(Protocol):
+    """Addresses of single blobs for callers who have no access to the store."""
+
+    def to_upload(self, name: str, valid: timedelta) -> Link:
+        """By which the blob can be created and written, and nothing else; its container is made if it is missing."""
+        ...
+
+    def to_download(self, name: str, valid: timedelta, *, file_name: str) -> Link:
+        """By which the blob can be read, and nothing else; browsers save it as `file_name`."""
         ...
 
 

@@ -5,12 +5,14 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 from models.errors import AlreadyExists, BadInput, NotFound, Superseded
 from models.ports import (
     Blob,
     BlobInfo,
     Document,
+    Link,
     Put,
     QueueItem,
     Remove,
@@ -68,6 +70,14 @@ class FakeBlobs:
                 raise Superseded(f"blob {name}")
             return self._write(name, data, metadata)
 
+    def download(self, name: str, path: Path) -> BlobInfo:
+        blob = self.get(name)
+        path.write_bytes(blob.data)
+        return blob.info
+
+    def upload(self, name: str, path: Path, *, metadata: Mapping[str, str] | None = None) -> BlobInfo:
+        return self.create(name, path.read_bytes(), metadata=metadata)
+
     def list(self, prefix: str) -> Iterator[BlobInfo]:
         with self._lock:
             return iter([self.blobs[name].info for name in sorted(self.blobs) if name.startswith(prefix)])
@@ -83,6 +93,19 @@ class FakeBlobs:
         info = BlobInfo(name, len(data), str(next(self._etags)), self.clock.now(), dict(metadata or {}))
         self.blobs[name] = Blob(info, bytes(data))
         return info
+
+
+@dataclass
+class FakeLinks:
+    """BlobLinks that open nothing."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+
+    def to_upload(self, name: str, valid: timedelta) -> Link:
+        return Link(f"https://links.invalid/{name}?sp=cw", self.clock.now() + valid.total_seconds())
+
+    def to_download(self, name: str, valid: timedelta, *, file_name: str) -> Link:
+        return Link(f"https://links.invalid/{name}?sp=r&as={file_name}", self.clock.now() + valid.total_seconds())
 
 
 @dataclass

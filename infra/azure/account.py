@@ -17,6 +17,14 @@ BLOB_OPTIONS: Final[dict[str, Any]] = {
     "max_single_put_size": 64 * 1024 * 1024,
     "max_single_get_size": 64 * 1024 * 1024,
 }
+# Files go piece by piece, so that memory stays small; a piece that fails is sent or asked for again.
+FILE_OPTIONS: Final[dict[str, Any]] = {
+    "retry_total": 3,
+    "max_single_put_size": 4 * 1024 * 1024,
+    "max_block_size": 4 * 1024 * 1024,
+    "max_single_get_size": 4 * 1024 * 1024,
+    "max_chunk_get_size": 4 * 1024 * 1024,
+}
 
 # Account and key that every storage emulator ships with, published in Microsoft's documentation;
 # they open nothing else.

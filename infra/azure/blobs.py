@@ -1,17 +1,19 @@
 """BlobStore on a storage account: the first segment of a name is the container, made on first write."""
 
 import gc
+import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 from azure.core import MatchConditions
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobClient, BlobProperties, BlobServiceClient
 
-from infra.azure.account import BLOB_OPTIONS, client_options, full_connection_string, opening
-from infra.azure.errors import storage_code, translate, translated
-from models.errors import AlreadyExists, BadInput, NotFound
+from infra.azure.account import BLOB_OPTIONS, FILE_OPTIONS, client_options, full_connection_string, opening
+from infra.azure.errors import storage_code, translated, unless_there
+from models.errors import BadInput, NotFound
 from models.ports import Blob, BlobInfo
 
 T = TypeVar("T")
@@ -30,6 +32,9 @@ class AzureBlobs:
         with opening("storage account"):
             self._account = BlobServiceClient.from_connection_string(
                 connection, **client_options(connection), **BLOB_OPTIONS
+            )
+            self._files = BlobServiceClient.from_connection_string(
+                connection, **{**client_options(connection), **FILE_OPTIONS}
             )
 
     def get(self, name: str) -> Blob:
@@ -52,7 +57,7 @@ class AzureBlobs:
 
         def put() -> BlobInfo:
             answer = self._blob(name).upload_blob(data, overwrite=False, metadata=dict(metadata or {}))
-            return _written(name, data, answer, metadata)
+            return _written(name, len(data), answer, metadata)
 
         return self._with_container(name, put, size=len(data))
 
@@ -66,9 +71,35 @@ class AzureBlobs:
 
         def put() -> BlobInfo:
             answer = self._blob(name).upload_blob(data, overwrite=True, metadata=dict(metadata or {}), **condition)
-            return _written(name, data, answer, metadata)
+            return _written(name, len(data), answer, metadata)
 
         return self._with_container(name, put, size=len(data))
+
+    def download(self, name: str, path: Path) -> BlobInfo:
+        """Write the blob to the file `path` piece by piece, whole or not at all. Raises NotFound, Superseded."""
+        part = path.with_name(f"{path.name}.part")
+        try:
+            # The SDK asks for every piece of the version that the first one was of.
+            with translated(f"blob {name}"), part.open("wb") as file:
+                stream = self._blob(name, self._files).download_blob()
+                stream.readinto(file)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+        return _info(name, stream.properties)
+
+    def upload(self, name: str, path: Path, *, metadata: Mapping[str, str] | None = None) -> BlobInfo:
+        """Write a new blob whole from the file `path`, piece by piece. Raises AlreadyExists, then changed nothing."""
+        size = path.stat().st_size
+
+        def put() -> BlobInfo:
+            with path.open("rb") as file:
+                answer = self._blob(name, self._files).upload_blob(
+                    file, length=size, overwrite=False, metadata=dict(metadata or {})
+                )
+            return _written(name, size, answer, metadata)
+
+        return self._with_container(name, put, size=size)
 
     def list(self, prefix: str) -> Iterator[BlobInfo]:
         """Blobs whose name starts with `prefix` (container and more), in name order, with metadata."""
@@ -92,10 +123,11 @@ class AzureBlobs:
     def close(self) -> None:
         """Close the connections."""
         self._account.close()
+        self._files.close()
 
-    def _blob(self, name: str) -> BlobClient:
+    def _blob(self, name: str, account: BlobServiceClient | None = None) -> BlobClient:
         container, rest = _split(name)
-        return self._account.get_blob_client(container, rest)
+        return (account or self._account).get_blob_client(container, rest)
 
     def _with_container(self, name: str, put: Callable[[], T], *, size: int) -> T:
         """The answer of `put`, tried once more after making the container it misses."""
@@ -115,11 +147,8 @@ class AzureBlobs:
                 gc.collect(1)
 
     def _make_container(self, container: str) -> None:
-        try:
+        with unless_there(container):
             self._account.create_container(container)
-        except ResourceExistsError as error:
-            if not isinstance(translate(error, container), AlreadyExists):
-                raise
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -139,10 +168,10 @@ def _info(name: str, properties: BlobProperties) -> BlobInfo:
     )
 
 
-def _written(name: str, data: bytes, answer: Mapping[str, object], metadata: Mapping[str, str] | None) -> BlobInfo:
+def _written(name: str, size: int, answer: Mapping[str, object], metadata: Mapping[str, str] | None) -> BlobInfo:
     modified = answer["last_modified"]
     assert isinstance(modified, datetime)
-    return BlobInfo(name, len(data), _bare(answer["etag"]), _epoch(modified), dict(metadata or {}))
+    return BlobInfo(name, size, _bare(answer["etag"]), _epoch(modified), dict(metadata or {}))
 
 
 def _bare(etag: object) -> str:

@@ -79,6 +79,16 @@ def translate(error: Exception, what: str) -> PenstockError:
     return TryLater(f"{what}: no whole answer from storage ({type(error).__name__}: {first_line(error)})")
 
 
+@contextmanager
+def unless_there(what: str) -> Iterator[None]:
+    """Within the block something is made that may be there already; one that is just being deleted is an error."""
+    try:
+        yield
+    except ResourceExistsError as error:
+        if not isinstance(translate(error, what), AlreadyExists):
+            raise
+
+
 def storage_code(error: HttpResponseError) -> str:
     """Storage's own error code, such as `ContainerNotFound`; empty if the answer carries none."""
     code = getattr(error, "error_code", None)

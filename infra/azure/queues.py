@@ -7,12 +7,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueClient
 
 from infra.azure.account import client_options, full_connection_string, opening
-from infra.azure.errors import storage_code, translate, translated
-from models.errors import AlreadyExists, NotFound, Superseded
+from infra.azure.errors import storage_code, translated, unless_there
+from models.errors import NotFound, Superseded
 from models.ports import QueueItem
 
 T = TypeVar("T")
@@ -104,11 +104,8 @@ class AzureQueue:
             return send()
 
     def _make_queue(self) -> None:
-        try:
+        with unless_there(self._name):
             self._queue.create_queue()
-        except ResourceExistsError as error:
-            if not isinstance(translate(error, self._name), AlreadyExists):
-                raise
 
 
 def _seconds(span: timedelta) -> int:

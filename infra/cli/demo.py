@@ -42,6 +42,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     alerts_without_fault: int
     series_trained: int
     model_version: str
+    film_frames: int
+    film_seconds: float
+    film_style: str
+    film_picture: str
+    """A frame before, and after beside it."""
     restarts: int
     start_seconds: float
     train_seconds: float
@@ -52,9 +57,12 @@ def demo(
     devices: Annotated[int, typer.Option(min=1, max=1000, help="Simulated devices, three sensors each.")] = 10,
     seed: Annotated[int, typer.Option(help="The same seed gives the same devices.")] = 7,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the data folder; its path goes to stderr.")] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="Where to write a frame of the film before and after (PNG).")
+    ] = None,
     as_json: output.AsJson = False,
 ) -> None:
-    """Start everything, train, feed simulated devices with faults, wait for the scores, stop.
+    """Start everything, train, feed simulated devices with faults, stylise a film, wait for all of it, stop.
 
     Exit code 0 only if every stage did its work.
     """
@@ -62,7 +70,8 @@ def demo(
 
     folder = Path(tempfile.mkdtemp(prefix="penstock-demo-"))
     try:
-        summary = _run(Home(folder), Fleet(seed=seed, devices=devices))
+        shown = picture or Path(tempfile.gettempdir()) / "penstock-demo.png"
+        summary = _run(Home(folder), Fleet(seed=seed, devices=devices), shown)
         _check(summary)
     except BaseException:
         output.stderr.print(f"logs are in {folder / 'logs'}")
@@ -78,8 +87,8 @@ def demo(
     output.stdout.print(output.table(("demo", ""), rows))
 
 
-def _run(home: Home, fleet: "Fleet") -> Summary:
-    from infra.cli import showcase
+def _run(home: Home, fleet: "Fleet", picture: Path) -> Summary:
+    from infra.cli import demo_film, showcase
     from infra.cli.context import open_results, settings_of
     from infra.cli.launch import install_azurite, launch
     from infra.feed.replay import check
@@ -87,12 +96,13 @@ def _run(home: Home, fleet: "Fleet") -> Summary:
     from infra.simulation import plan_faults
 
     begun = time.monotonic()
-    with output.working("starting hub, Azurite, functions, stream, trainer"):
+    with output.working("starting hub, Azurite, functions, stream, trainer, video worker"):
         install_azurite()
         runtime = launch(home, RuntimePorts.free())
     started = time.monotonic()
     try:
         settings = settings_of(home)
+        clip, job = demo_film.submit_film(settings, home.run)
         now_us = time.time_ns() // 1000
         # The last whole minute is left for the live part: a window cut short would look odd to the model.
         end_us = now_us // showcase.MINUTE_US * showcase.MINUTE_US - showcase.MINUTE_US
@@ -108,6 +118,8 @@ def _run(home: Home, fleet: "Fleet") -> Summary:
         alerts = open_results(settings).alerts()
         found = showcase.found_faults(faults, alerts, settings.spec.size_us)
         explained = sum(bool(showcase.found_faults(faults, [alert], settings.spec.size_us)) for alert in alerts)
+        with output.working("waiting for the film"):
+            film = demo_film.finish_film(settings, clip, job, picture)
         state = home.running()
         restarts = sum(part.restarts for part in state.parts) if state else 0
     finally:
@@ -128,6 +140,10 @@ def _run(home: Home, fleet: "Fleet") -> Summary:
         alerts_without_fault=len(alerts) - explained,
         series_trained=trained["fitted"],
         model_version=trained["version"],
+        film_frames=film.frames,
+        film_seconds=film.seconds,
+        film_style=film.style,
+        film_picture=film.picture,
         restarts=restarts,
         start_seconds=round(started - begun, 2),
         train_seconds=round(trained_at - started, 2),

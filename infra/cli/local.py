@@ -34,7 +34,9 @@ def down(
 
 
 def logs(
-    part: Annotated[str | None, typer.Argument(help="azurite, hub, functions, stream, trainer, supervisor.")] = None,
+    part: Annotated[
+        str | None, typer.Argument(help="azurite, hub, functions, stream, trainer, video, supervisor.")
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing until Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("-n", min=0, help="Lines to begin with, per part.")] = 20,
     as_json: output.AsJson = False,

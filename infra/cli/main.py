@@ -28,6 +28,8 @@ from infra.cli import (
     telemetry,
     train,
     up,
+    video,
+    video_local,
 )
 from infra.local.home import Home
 from models.errors import PenstockError
@@ -59,6 +61,9 @@ app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(runs.app, name="runs")
 app.add_typer(queues.app, name="queues")
+for command in (video_local.stylise, video_local.plan, video_local.styles, video_local.register):
+    video.app.command()(command)
+app.add_typer(video.app, name="video")
 
 
 def main() -> NoReturn:

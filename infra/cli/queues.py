@@ -9,13 +9,20 @@ import typer
 from infra.cli import output
 from infra.cli.context import load_settings
 from models.errors import BadInput
-from models.names import RECOMMEND_QUEUE, SCORE_QUEUE, SHARD_QUEUE, TRAIN_QUEUE
+from models.names import (
+    RECOMMEND_QUEUE,
+    SCORE_QUEUE,
+    SHARD_QUEUE,
+    TRAIN_QUEUE,
+    VIDEO_QUEUE,
+    VIDEO_UPLOAD_QUEUE,
+)
 
 if TYPE_CHECKING:
     from infra.azure.queues import AzureQueue
 
 app = typer.Typer(no_args_is_help=True)
-_QUEUES = (SCORE_QUEUE, TRAIN_QUEUE, RECOMMEND_QUEUE, SHARD_QUEUE)
+_QUEUES = (SCORE_QUEUE, TRAIN_QUEUE, RECOMMEND_QUEUE, SHARD_QUEUE, VIDEO_UPLOAD_QUEUE, VIDEO_QUEUE)
 _POISON = "-poison"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli import context, output, train_als, train_fm
+from infra.cli import context, output, train_als, train_fm, train_style
 from models.errors import BadInput
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _SHOWN = 20
 
 app.command("als")(train_als.als)
 app.command("fm")(train_fm.fm)
+app.command("style")(train_style.style)
 
 
 @app.callback()

@@ -40,6 +40,7 @@ def endpoints(home: Home, ports: RuntimePorts) -> dict[str, str]:
         "PENSTOCK_STATE_PATH": str(home.data / "state.sqlite"),
         "PENSTOCK_STREAM_DIR": str(home.run / "stream"),
         "PENSTOCK_STREAM_WEB_PORT": str(ports.stream_web),
+        "PENSTOCK_VIDEO_DIR": str(home.run / "video"),
     }
 
 
@@ -98,7 +99,15 @@ def parts(
             probe=probes.http(ports.stream_web, STREAM_HEALTH_PATH),
         ),
         Part(name="trainer", command=[sys.executable, "-m", "infra.wiring.training"], stage=1, env=env),
+        *_video(env),
     ]
+
+
+def _video(env: Mapping[str, str]) -> list[Part]:
+    """One part for all workers of films; none if there are to be none."""
+    if env.get("PENSTOCK_VIDEO_WORKERS") == "0":
+        return []
+    return [Part(name="video", command=[sys.executable, "-m", "infra.wiring.video"], stage=1, env=env)]
 
 
 def _functions(home: Home, ports: RuntimePorts, host: FunctionsHost, env: Mapping[str, str]) -> Part:

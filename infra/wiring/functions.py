@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import azure.functions as func
 
+from functions.films import films
 from functions.pipeline import pipeline
 from functions.recommendations import recommendations
 from functions.telemetry import telemetry
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
     from functions.recommend.services import RecommendServices
     from functions.runs.services import RunServices
     from functions.services import Services
+    from functions.videos.services import VideoServices
 
 # App settings rather than `%NAME%` in the trigger: the host refuses a function whose `%NAME%` is not set.
 _SWEEP_SCHEDULE: Final = os.environ.get("PENSTOCK_SWEEP_SCHEDULE", "*/10 * * * * *")
 _LEARN_SCHEDULE: Final = os.environ.get("PENSTOCK_LEARN_SCHEDULE", "5/10 * * * * *")
 _RUNS_SCHEDULE: Final = os.environ.get("PENSTOCK_RUNS_SCHEDULE", "7/10 * * * * *")
+_VIDEO_SCHEDULE: Final = os.environ.get("PENSTOCK_VIDEO_SCHEDULE", "*/5 * * * * *")
 _RETRAIN_SCHEDULE: Final = os.environ.get("PENSTOCK_RETRAIN_SCHEDULE", "0 0 3 * * *")
 
 
@@ -111,11 +114,20 @@ def build_runs() -> "RunServices":
     return build_runs(services(), recommend_services)
 
 
+def build_videos() -> "VideoServices":
+    """What the functions of films need, on the clients of `services`. Raises ConfigurationError."""
+    from infra.wiring.video_functions import build_videos
+
+    return build_videos(services())
+
+
 services: Final = _Once(build)
 recommend_services: Final = _Once(build_recommend)
 run_services: Final = _Once(build_runs)
+video_services: Final = _Once(build_videos)
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 app.register_functions(telemetry(services, sweep_schedule=_SWEEP_SCHEDULE, learn_schedule=_LEARN_SCHEDULE))
 app.register_functions(recommendations(recommend_services))
 app.register_functions(pipeline(run_services, sweep_schedule=_RUNS_SCHEDULE, retrain_schedule=_RETRAIN_SCHEDULE))
+app.register_functions(films(video_services, sweep_schedule=_VIDEO_SCHEDULE))

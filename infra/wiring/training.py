@@ -5,20 +5,18 @@ devices. Every request runs in a child process (`infra.wiring.jobs`).
 """
 
 import logging
-import signal
 import sys
-import threading
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
 from infra.azure.queues import AzureQueue
 from infra.settings import Settings
 from infra.wiring.jobs import JobProcess, configure_logging
+from infra.wiring.threads import run_workers
 from models.contracts import TrainRequest
 from models.contracts.runs import RunRequest
 from models.names import RECOMMEND_QUEUE, TRAIN_QUEUE
-from training.worker import Request, Work, Worker
+from models.worker import Request, Work, Worker
 
 log = logging.getLogger(__name__)
 
@@ -57,31 +55,8 @@ def _give_up(settings: Settings, request: RunRequest, reason: str) -> None:
 def main() -> int:
     """Run until SIGTERM or SIGINT; jobs in progress are cancelled and their messages freed."""
     configure_logging()
-    every = workers(Settings())
-    failed = threading.Event()
-
-    def stop(*_: object) -> None:
-        for worker in every:
-            worker.stop()
-
-    def drain(run: Callable[[], None]) -> None:
-        try:
-            run()
-        except BaseException:
-            # A worker with one hand would look well: the supervisor shall start it anew.
-            log.exception("worker failed")
-            failed.set()
-            stop()
-
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, stop)
-    threads = [threading.Thread(target=drain, args=(worker.run,)) for worker in every]
-    for thread in threads:
-        thread.start()
     log.info("waiting for requests in %s and %s", TRAIN_QUEUE, RECOMMEND_QUEUE)
-    for thread in threads:
-        thread.join()
-    return 1 if failed.is_set() else 0
+    return run_workers(workers(Settings()))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,14 @@ from models.contracts.feedback import FeedbackEvent, ForgetEvent
 from models.contracts.predictions import Prediction, PredictionStatus
 from models.contracts.readings import FlushMarker, Reading, epoch_us
 from models.contracts.runs import Run, RunKind, RunRequest, RunStage, ShardRequest, Stage
+from models.contracts.videos import BlobCreated, VideoJob, VideoMessage, VideoState
 from models.contracts.windows import ClosedBy, WindowRow
 
 __all__ = [
     "Alert",
     "AlertStatus",
     "BatchMessage",
+    "BlobCreated",
     "ClosedBy",
     "DeadLetter",
     "FeedbackEvent",
@@ -33,6 +35,9 @@ __all__ = [
     "ShardRequest",
     "Stage",
     "TrainRequest",
+    "VideoJob",
+    "VideoMessage",
+    "VideoState",
     "WindowRow",
     "epoch_us",
 ]

@@ -3,6 +3,7 @@
 import itertools
 import threading
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -130,6 +131,24 @@ def test_a_deleted_blob_is_gone_and_its_name_is_free(blobs: BlobStore, box: str)
     blobs.delete(f"{box}/x")
     assert blobs.head(f"{box}/x") is None
     assert blobs.create(f"{box}/x", b"1").etag != first.etag
+
+
+@pytest.mark.parametrize("size", [0, 5, 9 * 1024 * 1024])  # in one piece, and in several
+def test_a_file_is_uploaded_once_and_downloaded_whole(blobs: BlobStore, box: str, tmp_path: Path, size: int) -> None:
+    (tmp_path / "in").write_bytes(bytes(range(251)) * (size // 251) + bytes(size % 251))
+    made = blobs.upload(f"{box}/film", tmp_path / "in", metadata={"style": "waves"})
+    assert (made.size, made.metadata) == (size, {"style": "waves"})
+    assert blobs.download(f"{box}/film", tmp_path / "out") == blobs.head(f"{box}/film") == made
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "in").read_bytes()
+    with pytest.raises(AlreadyExists):
+        blobs.upload(f"{box}/film", tmp_path / "in")
+    assert blobs.head(f"{box}/film") == made
+
+
+def test_a_blob_that_is_missing_leaves_no_file_behind(blobs: BlobStore, box: str, tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        blobs.download(f"{box}/missing", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_name_without_a_container_is_bad_input(blobs: BlobStore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 
 def test_the_demo_takes_readings_to_alerts_and_finds_the_faults(penstock: Penstock) -> None:
-    summary = penstock.json("demo", "--devices", "4")
+    summary = penstock.json("demo", "--devices", "4", "--picture", str(penstock.home.parent / "film.png"))
     assert summary["readings"] == 4 * 3 * 31 * 60
     assert summary["windows"] == summary["scored"] == 4 * 3 * 31
     assert summary["late"] == summary["duplicates"] == summary["dead_lettered"] == summary["learning"] == 0
@@ -22,6 +23,8 @@ def test_the_demo_takes_readings_to_alerts_and_finds_the_faults(penstock: Pensto
     assert 2 * summary["faults_found"] >= summary["faults_injected"] > 0
     assert summary["alerts"] >= summary["faults_found"]
     assert summary["seconds"] < 120
+    assert summary["film_frames"] == 75
+    assert Path(summary["film_picture"]).read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_foreground_trains_feeds_shows_and_stops_at_ctrl_c(penstock: Penstock) -> None:
@@ -35,7 +38,7 @@ def test_the_foreground_trains_feeds_shows_and_stops_at_ctrl_c(penstock: Penstoc
             assert time.monotonic() < deadline, lines
             lines.append(process.stdout.readline())
         pids = penstock.pids()
-        assert len(pids) == 5
+        assert len(pids) == 6
     finally:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)

@@ -28,7 +28,7 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
         variable = field.validation_alias or f"PENSTOCK_{name.upper()}"
         expected[variable] = "none" if default is None else str(default)
     # Read by infra.wiring.functions itself.
-    schedules = {f"PENSTOCK_{name}_SCHEDULE" for name in ("SWEEP", "LEARN", "RUNS", "RETRAIN")}
+    schedules = {f"PENSTOCK_{name}_SCHEDULE" for name in ("SWEEP", "LEARN", "RUNS", "RETRAIN", "VIDEO")}
     found = documented_settings()
     assert schedules <= found.keys()
     assert {name: default for name, default in found.items() if name not in schedules} == expected

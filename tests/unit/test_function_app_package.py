@@ -14,14 +14,27 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("functions", "infra", "models", "stream", "training")
-HEAVY = ("torch", "pyspark", "faust", "sklearn", "skl2onnx", "onnx", "pandas", "numpy", "pyarrow", "onnxruntime")
+PACKAGES = ("functions", "infra", "models", "stream", "training", "video")
+HEAVY = (
+    "av",
+    "torch",
+    "pyspark",
+    "faust",
+    "sklearn",
+    "skl2onnx",
+    "onnx",
+    "pandas",
+    "numpy",
+    "pyarrow",
+    "onnxruntime",
+)
 UNWANTED = {"torch", "pyspark", "scikit-learn", "sklearn", "onnx", "skl2onnx", "grpcio", "protobuf", "pandas"}
 FUNCTIONS = {
     "score_batch", "sweep_telemetry", "request_models", "alerts", "devices", "health",
     "recommend_user", "forget_user", "similar_items", "popular_items", "variant_counts",
     "recommend_ratings", "rate_item", "predict_likes",
     "receive_ratings", "receive_users", "recommend_shard", "sweep_runs", "retrain", "runs", "run",
+    "receive_film", "sweep_videos", "create_video", "cancel_video", "videos", "video",
 }  # fmt: skip
 
 LIST_FUNCTIONS = """
@@ -122,13 +135,16 @@ import infra.wiring.functions as wiring
 services = wiring.build()
 wiring.build_recommend()
 wiring.build_runs()
-import functions.learning, functions.queries
+wiring.build_videos()
+import functions.learning, functions.queries, functions.videos.queries, functions.videos.uploads
 ours = [m for name, m in sys.modules.items() if name.split(".")[0] in {packages!r} and getattr(m, "__file__", None)]
 print(json.dumps({{"files": [m.__file__ for m in ours], "modules": sorted(sys.modules)}}))
 """
     found = run_fresh(code.format(root=str(ROOT), packages=PACKAGES), package)
     assert all(file.startswith(str(package)) for file in found["files"])
-    assert {"torch", "pyspark", "faust", "sklearn", "skl2onnx", "onnx", "pandas"} & set(found["modules"]) == set()
+    assert {"torch", "pyspark", "faust", "sklearn", "skl2onnx", "onnx", "pandas", "av"} & set(
+        found["modules"]
+    ) == set()
     shipped = {str(path) for path in (package / "infra").rglob("*.py") if path.name != "__init__.py"}
     assert shipped - set(found["files"]) == set(), "name what the app does not import in .funcignore"
 
@@ -148,7 +164,7 @@ def test_requirements_are_the_base_the_functions_and_the_cpu_extra() -> None:
 
 def test_no_installed_distribution_claims_the_name_of_one_of_our_packages() -> None:
     owners = importlib.metadata.packages_distributions()
-    for name in (*PACKAGES, "function_app", "tests", "benchmarks", "video"):
+    for name in (*PACKAGES, "function_app", "tests", "benchmarks"):
         assert set(owners.get(name, [])) <= {"penstock"}, name
 
 

@@ -16,11 +16,11 @@ from models.names import raw_blob
 from models.ports import QueueItem
 from models.registry import Registry
 from models.tables import encode_readings
+from models.worker import Job, Work, Worker
 from tests.fakes import FakeBlobs, FakeClock, FakeQueue
 from tests.unit.svm import SPEC, publishing, readings
 from training.svm.fit import Refusal
 from training.svm.requests import Outcome, train
-from training.worker import Job, Work, Worker
 
 A, B = ("a", "x"), ("b", "y")
 DONE = "trained"

@@ -13,9 +13,11 @@ import msgspec
 
 from models.contracts.runs import Run, Stage
 from models.errors import BadInput, NotFound
+from models.names import run_log_blob
 from models.ports import BlobStore, Clock, StateStore
 from models.recommend.ratings import Ratings
 from models.registry import Registry
+from models.runlog import RunLog
 from models.runs import Runs
 from training.recommend.als import AlsModel, AlsOptions
 from training.recommend.gate import Rule, Served
@@ -25,7 +27,6 @@ from training.recommend.native import fit_native
 from training.recommend.promote import promote
 from training.recommend.ranking import rank, ranking_metrics, scorer_of
 from training.recommend.register import Trained, register
-from training.recommend.runlog import RunLog, log_blob
 from training.recommend.splits import Split, split
 from training.recommend.uploads import check_upload, checked_before, keep, name_of
 
@@ -69,9 +70,9 @@ class Training:
         run = runs.get(id)
         if run.stage.is_end:
             return f"run {id} has ended before: {run.stage}"
-        with RunLog(self.blobs, id) as kept:
+        with RunLog(self.blobs, run_log_blob(id)) as kept:
             steps = _Steps(self, runs, id, kept)
-            runs.change(id, lambda now: msgspec.structs.replace(now, log=log_blob(id)))
+            runs.change(id, lambda now: msgspec.structs.replace(now, log=run_log_blob(id)))
             try:
                 steps.all(run)
             except (BadInput, NotFound) as error:

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 MAX_TRIES = 5
 _RETRY_AFTER = timedelta(seconds=5)
+_FIRST_PAUSE_S = 0.05
 
 Request = TypeVar("Request", bound=msgspec.Struct)
 
@@ -45,12 +46,15 @@ class Work(Generic[Request]):
     start: Callable[[Request], Job]
     given_up: Callable[[Request, str], None] = lambda _request, _reason: None
     """Called with a request bound for the poison queue, and why, before it goes there; perhaps more than once."""
+    failed: Callable[[Request, str], None] = lambda _request, _reason: None
+    """Called after each try that failed, with what it failed with."""
 
 
 class Worker(Generic[Request]):
     """Handles requests until stopped. At least once: a message goes only after its job.
 
-    A message that is no request, or has failed five times, moves to the `poison` queue.
+    A message that is no request, or has failed five times, moves to the `poison` queue. An empty queue is looked at
+    again after pauses that grow to `poll_s`; with `idle_s` the worker ends when it was empty for so long.
     """
 
     def __init__(
@@ -61,28 +65,36 @@ class Worker(Generic[Request]):
         *,
         lock: timedelta = timedelta(seconds=60),
         poll_s: float = 1.0,
+        idle_s: float | None = None,
     ) -> None:
         self._queue = queue
         self._poison = poison
         self._work = work
         self._lock = lock
         self._poll_s = poll_s
+        self._idle_s = idle_s
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """Ask `run` to return; a job in progress is cancelled and its message freed for another worker."""
+        """Ask `run` to return; a job in progress is cancelled and its message sent anew, for another worker."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Handle requests until `stop`. While storage is away it waits and tries again."""
+        """Handle requests until `stop`, or until there was none for `idle_s`. Storage that is away is waited for."""
+        pause_s, worked = _FIRST_PAUSE_S, time.monotonic()
         while not self._stopping.is_set():
             try:
                 busy = self.step()
             except TryLater as error:
                 log.warning("storage is away: %s", error)
                 busy = False
-            if not busy:
-                self._stopping.wait(self._poll_s)
+            if busy:
+                pause_s, worked = _FIRST_PAUSE_S, time.monotonic()
+                continue
+            if self._idle_s is not None and time.monotonic() - worked >= self._idle_s:
+                return
+            self._stopping.wait(min(pause_s, self._poll_s))
+            pause_s = min(2 * pause_s, self._poll_s)
 
     def step(self) -> bool:
         """Handle one message; False if there was none."""
@@ -113,12 +125,15 @@ class Worker(Generic[Request]):
             return
         except Exception as error:  # a job's bug or crash must not end the worker; five tries, then poison
             log.error("%s failed (try %d): %s", self._work.name, item.dequeue_count, error)
+            self._work.failed(request, str(error))
             self._release(item, _RETRY_AFTER)
             return
         finally:
             job.cancel()
         if outcome is None:
-            self._release(item, timedelta(0))
+            # Anew, not freed: a message whose workers are stopped again and again has not failed once.
+            self._queue.send(item.body)
+            self._queue.delete(item)
             return
         self._queue.delete(item)
         log.info("%s in %.1f s", outcome, time.monotonic() - begun)

@@ -1,4 +1,4 @@
-"""The log of a run as a blob: `run-logs/<run>.txt`, one section per try."""
+"""The log of a run, or of a step of one, as a blob; one section per try."""
 
 import logging
 from types import TracebackType
@@ -10,19 +10,16 @@ from models.ports import BlobStore
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
-def log_blob(run: str) -> str:
-    """Where the log of a run lies."""
-    return f"run-logs/{run}.txt"
-
-
 class RunLog(logging.Handler):
-    """Keeps what is logged while it is entered, and stores it at each `save` and at the end, after earlier tries."""
+    """Keeps what is logged while it is entered, and stores it as blob `name` at each `save` and at the end, after
+    earlier tries.
+    """
 
-    def __init__(self, blobs: BlobStore, run: str) -> None:
+    def __init__(self, blobs: BlobStore, name: str) -> None:
         super().__init__(logging.INFO)
         self.setFormatter(logging.Formatter(_FORMAT))
         self._blobs = blobs
-        self._name = log_blob(run)
+        self._name = name
         self._before = b""
         self._lines: list[str] = []
 

@@ -1,0 +1,110 @@
+"""Films that were uploaded: each version of a blob becomes one job, of which a worker is told.
+
+No byte of a film is read here: an event names it, and the worker's machine has the memory and libraries for it.
+"""
+
+import logging
+from typing import Final
+from urllib.parse import unquote
+
+import msgspec
+
+from models.contracts.videos import BlobCreated, VideoUpload
+from models.errors import BadInput
+from models.names import VIDEO_UPLOADS
+from models.ports import BlobInfo
+from models.videos import Videos, film_options, job_id, option_texts
+from models.videowork import VideoWork
+
+log = logging.getLogger(__name__)
+
+_CONTAINERS: Final = "/containers/"
+_BLOBS: Final = "/blobs/"
+_CREATED: Final = "Microsoft.Storage.BlobCreated"
+
+
+class Intake:
+    """Opens jobs. Safe to share between threads."""
+
+    def __init__(self, videos: Videos, work: VideoWork) -> None:
+        self._videos = videos
+        self._work = work
+
+    def receive(self, body: bytes) -> None:
+        """Start the job of the film that an event of Event Grid names, unless it was started before.
+
+        Events come at least once, and the job's id depends on the blob's version and the options alone: the second
+        time nothing happens. After a crash before sending, the sweep sends. A blob that is gone again is left alone.
+        Raises BadInput for a message that is no such event.
+        """
+        for name in uploaded(body):
+            info = self._work.blobs.head(name)
+            if info is not None:
+                self.start(info)
+                return
+        log.warning("the upload of which %r tells is gone", body[:300])
+
+    def start(self, info: BlobInfo) -> bool:
+        """Open the job of an uploaded blob and queue its plan; False if it has one, or is not to have one."""
+        upload = self._videos.upload_of(info.name)
+        given = _metadata(info) if upload is None else option_texts(upload.options)
+        id = job_id(info, given)
+        if upload is not None and not self._belongs(upload, id):
+            return False
+        name = upload.name if upload is not None else info.name.rstrip("/").rpartition("/")[2]
+        try:
+            _check_name(info.name)
+            opened = self._videos.open(
+                id, info, name=name, options=film_options(given), caller=upload.caller if upload else ""
+            )
+        except BadInput as error:
+            if self._videos.open(id, info, name=name, options=None, error=str(error)):
+                log.warning("upload %r: video %s failed: %s", info.name, id, error)
+                return True
+            return False
+        if opened:
+            self._work.ask(id, "plan")
+            log.info("upload %r: video %s", info.name, id)
+        return opened
+
+    def _belongs(self, upload: VideoUpload, id: str) -> bool:
+        """Whether the film that came by an address is the one that it was given out for."""
+
+        def take(now: VideoUpload) -> VideoUpload:
+            return now if now.job or now.cancelled else msgspec.structs.replace(now, job=id)
+
+        taken = self._videos.change_upload(upload.id, take)
+        if taken.job != id:
+            log.warning(
+                "a film came to the address of upload %s, which %s: left alone",
+                upload.id,
+                "was cancelled" if taken.cancelled else "had served another",
+            )
+        return taken.job == id
+
+
+def uploaded(body: bytes) -> list[str]:
+    """Blobs that an event may mean, the likeliest first; none for one that is not about an upload.
+
+    The subject holds the name as it is; a sender that escaped it is understood too. Raises BadInput.
+    """
+    try:
+        event = msgspec.json.decode(body, type=BlobCreated)
+    except msgspec.DecodeError as error:
+        raise BadInput(f"expected an event of Event Grid, got {body[:200]!r}: {error}") from error
+    container, found, name = event.subject.partition(_CONTAINERS)[2].partition(_BLOBS)
+    if not (container and found and name):
+        raise BadInput(f"subject: expected '.../containers/<container>/blobs/<name>', got {event.subject[:200]!r}")
+    if event.event_type != _CREATED or f"{container}/" != VIDEO_UPLOADS:
+        return []
+    return list(dict.fromkeys(f"{VIDEO_UPLOADS}{each}" for each in (name, unquote(name))))
+
+
+def _metadata(info: BlobInfo) -> dict[str, str]:
+    return {key.lower(): value for key, value in info.metadata.items()}
+
+
+def _check_name(name: str) -> None:
+    """Raises BadInput for a blob that no HTTP client can ask for: they fold such names into others."""
+    if {".", ".."} & set(name.split("/")):
+        raise BadInput("blob name: expected no segment '.' or '..', since clients turn it into another name")

@@ -1,0 +1,158 @@
+"""A style's network, ready for frames of one size, on the best runtime that the machine has.
+
+tensorrt, cuda   ONNX Runtime's GPU providers (`onnxruntime-gpu`), in half precision
+openvino         on CPUs, where the package is installed: bf16 where the CPU has units for it, else fp32
+cpu              ONNX Runtime, fp32
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from models.contracts.film import FilmOptions
+from models.errors import BadInput, ConfigurationError, ModelRefused
+from models.style import openvino_runner, ort_runner
+from models.style.core import fixed_batch, load_core
+from models.style.graph import Framing, wrap
+from models.style.half import halved
+from models.style.manifest import StyleManifest
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+PROVIDERS: Final = ("tensorrt", "cuda", "openvino", "cpu")
+# A GPU wants several frames at once; on a CPU a batch gains nothing and costs memory.
+_BATCHES: Final = {"tensorrt": 4, "cuda": 4}
+
+_Frames = npt.NDArray[np.uint8]
+
+
+class Runner(Protocol):
+    """A compiled graph of models.style.graph."""
+
+    def run(self, frames: _Frames) -> tuple[_Frames, npt.NDArray[np.float32]]:
+        """Styled frames and the mean of each, for exactly the number of frames that it was compiled for."""
+        ...
+
+    def describe(self) -> str:
+        """Runtime, device and precision, for logs and people."""
+        ...
+
+
+class Network:
+    """Restyles frames. One thread calls it at a time; `batch` is the most frames of a call, and the best number."""
+
+    def __init__(self, runner: Runner, style: str, *, batch: int, frame: tuple[int, int]) -> None:
+        self.batch = batch
+        self._runner = runner
+        self._style = style
+        self._frame = frame
+
+    def __call__(self, frames: _Frames) -> _Frames:
+        """uint8 [n, h, w, 3] RGB to uint8 [n, H, W, 3] RGB, 1 <= n <= batch; equal frames give equal pictures.
+
+        Raises BadInput if the network gives NaN or infinity.
+        """
+        count = len(frames)
+        if frames.dtype != np.uint8 or frames.shape[1:] != (*self._frame, 3) or not 1 <= count <= self.batch:
+            expected = f"uint8 1..{self.batch} x {self._frame[0]} x {self._frame[1]} x 3"
+            raise ValueError(f"frames: expected {expected}, got {frames.dtype} {' x '.join(map(str, frames.shape))}")
+        if count < self.batch:  # sizes are fixed: a short batch is filled up
+            frames = np.concatenate([frames, np.repeat(frames[-1:], self.batch - count, axis=0)])
+        styled, mean = self._runner.run(frames)
+        if not np.isfinite(mean[:count]).all():
+            raise BadInput(
+                f"style {self._style}: the network gave values that are not finite; it is broken, or overflows in "
+                f"{self.describe()}: choose another style or quality"
+            )
+        return styled[:count]
+
+    def describe(self) -> str:
+        """Runtime, device and precision, for logs and people."""
+        return self._runner.describe()
+
+
+def open_network(
+    graph: bytes,
+    manifest: StyleManifest,
+    *,
+    height: int,
+    width: int,
+    options: FilmOptions,
+    threads: int = 1,
+    batch: int | None = None,
+    providers: Sequence[str] | None = None,
+    cache: Path | None = None,
+) -> Network:
+    """The network for frames of `height` x `width`, at the scale, strength and size of `options`.
+
+    batch: None for what suits the device. providers: of PROVIDERS, the first that starts is taken; None: all that
+    are installed, best first. cache: a folder for what runtimes compile. Raises ModelRefused for a graph that must
+    not or cannot be run, ConfigurationError if none of the providers is installed.
+    """
+    framing = Framing((height, width), output_size(options, height, width), options.scale, options.strength)
+    core = load_core(graph, manifest)
+    refused = []
+    for provider in _chosen(providers):
+        size = 1 if fixed_batch(core, manifest) else batch or _BATCHES.get(provider, 1)
+        try:
+            runner = _open(provider, core, manifest, framing, batch=size, threads=threads, cache=cache)
+        except RuntimeError as error:  # what each runtime raises, whatever is wrong
+            refused.append(f"{provider}: {_first_line(error)}")
+        else:
+            return Network(runner, manifest.style, batch=size, frame=(height, width))
+    raise ModelRefused(f"{manifest.file}: no runtime takes this network: {'; '.join(refused)}")
+
+
+def output_size(options: FilmOptions, height: int, width: int) -> tuple[int, int]:
+    """(height, width) of the result: `options.size`, else the source's. Raises BadInput on another form of size."""
+    if options.size is None:
+        return height, width
+    across, _, down = options.size.partition("x")
+    if not (across.isdecimal() and down.isdecimal() and 0 < int(across) <= 16384 and 0 < int(down) <= 16384):
+        raise BadInput(f"size: expected WIDTHxHEIGHT in pixels, such as 1280x720, got {options.size!r}")
+    return int(down), int(across)
+
+
+def installed() -> list[str]:
+    """Of PROVIDERS, those whose packages are installed, best first."""
+    there = {*ort_runner.installed(), *openvino_runner.installed()}
+    return [provider for provider in PROVIDERS if provider in there]
+
+
+def _chosen(wanted: Sequence[str] | None) -> list[str]:
+    if unknown := set(wanted or ()) - set(PROVIDERS):
+        raise ConfigurationError(f"providers: expected some of {', '.join(PROVIDERS)}, got {', '.join(unknown)}")
+    there = installed()
+    chosen = [provider for provider in wanted or there if provider in there]
+    if not chosen:
+        raise ConfigurationError(
+            f"no runtime for networks: wanted {', '.join(wanted or PROVIDERS)}, installed are "
+            f"{', '.join(there) or 'none'}; install onnxruntime, openvino or onnxruntime-gpu"
+        )
+    return chosen
+
+
+def _open(
+    provider: str,
+    core: "ModelProto",
+    manifest: StyleManifest,
+    framing: Framing,
+    *,
+    batch: int,
+    threads: int,
+    cache: Path | None,
+) -> Runner:
+    if provider == "openvino":
+        return openvino_runner.OpenVinoRunner(wrap(core, manifest, framing, batch=batch), threads=threads)
+    if provider == "cpu":
+        return ort_runner.CpuRunner(wrap(core, manifest, framing, batch=batch), threads=threads)
+    wrapped = wrap(*halved(core, manifest), framing, batch=batch)
+    return ort_runner.open_gpu(provider, wrapped, cache=cache)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,154 @@
+"""ONNX Runtime: on the CPU, and on a GPU by its CUDA or TensorRT provider with fixed addresses."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.style.graph import FRAMES, MEAN, STYLED
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+_CUDA: Final = "CUDAExecutionProvider"
+_TENSORRT: Final = "TensorrtExecutionProvider"
+_CPU: Final = "CPUExecutionProvider"
+
+_Frames = npt.NDArray[np.uint8]
+
+
+def installed() -> list[str]:
+    """Of tensorrt, cuda and cpu, those that the installed wheel has; whether they start is another matter."""
+    try:
+        import onnxruntime as ort
+    except ImportError:
+        return []
+    there = ort.get_available_providers()
+    return [name for name, each in (("tensorrt", _TENSORRT), ("cuda", _CUDA), ("cpu", _CPU)) if each in there]
+
+
+class CpuRunner:
+    """A graph on the CPU, in fp32, by `threads` threads. Raises RuntimeError if ONNX Runtime does not take it."""
+
+    def __init__(self, model: "ModelProto", *, threads: int) -> None:
+        import onnxruntime as ort
+
+        self._session = _session(model, [_CPU], threads)
+        self._name = f"ONNX Runtime {ort.__version__}, CPU, fp32"
+
+    def run(self, frames: _Frames) -> tuple[_Frames, npt.NDArray[np.float32]]:
+        """Styled frames and the mean of each."""
+        styled, mean = self._session.run([STYLED, MEAN], {FRAMES: frames})
+        return styled, mean
+
+    def describe(self) -> str:
+        """Runtime, device and precision."""
+        return self._name
+
+
+class BoundRunner:
+    """A graph on a device, its input and outputs at addresses that never change: CUDA graphs ask for that.
+
+    Only bytes cross the bus: 3 per pixel in, 3 out. `device` "cpu" binds in main memory, for tests.
+    """
+
+    def __init__(self, session: Any, name: str, *, device: str = "cuda") -> None:
+        import onnxruntime as ort
+
+        values = ort.OrtValue
+        shape = session.get_inputs()[0].shape
+        outputs = {each.name: each.shape for each in session.get_outputs()}
+        self._session, self._name = session, name
+        self._frames = values.ortvalue_from_numpy(np.zeros(shape, np.uint8), device, 0)
+        self._styled = values.ortvalue_from_shape_and_type(outputs[STYLED], np.uint8, device, 0)
+        self._mean = values.ortvalue_from_shape_and_type(outputs[MEAN], np.float32, device, 0)
+        self._binding = session.io_binding()
+        self._binding.bind_ortvalue_input(FRAMES, self._frames)
+        self._binding.bind_ortvalue_output(STYLED, self._styled)
+        self._binding.bind_ortvalue_output(MEAN, self._mean)
+
+    def run(self, frames: _Frames) -> tuple[_Frames, npt.NDArray[np.float32]]:
+        """Styled frames and the mean of each."""
+        self._frames.update_inplace(np.ascontiguousarray(frames))
+        self._session.run_with_iobinding(self._binding)
+        return self._styled.numpy(), self._mean.numpy()
+
+    def describe(self) -> str:
+        """Runtime, device and precision."""
+        return self._name
+
+
+def open_gpu(provider: str, model: "ModelProto", *, cache: Path | None) -> BoundRunner:
+    """`model` (half precision) on the first GPU. `cache`: the folder where TensorRT keeps its engines.
+
+    Raises RuntimeError if the provider does not start there, or does not take the graph.
+    """
+    import onnxruntime as ort
+
+    wanted = _TENSORRT if provider == "tensorrt" else _CUDA
+    # A graph with a node that only runs on the CPU cannot be captured; it runs all the same.
+    for captured in (True, False):
+        try:
+            session = _session(model, gpu_options(provider, captured=captured, cache=cache), 1)
+        except RuntimeError:
+            if not captured:
+                raise
+            continue
+        if session.get_providers()[0] == wanted:
+            break
+        # ONNX Runtime goes on without a provider whose libraries or device are missing.
+        raise RuntimeError(f"{wanted} does not start on this machine")
+    return BoundRunner(session, f"ONNX Runtime {ort.__version__}, {wanted.removesuffix('ExecutionProvider')}, fp16")
+
+
+def gpu_options(provider: str, *, captured: bool, cache: Path | None) -> list[Any]:
+    """The providers of a session, best first, with their options; `captured`: replay a recorded CUDA graph."""
+    cuda = (
+        _CUDA,
+        {
+            "device_id": "0",
+            "enable_cuda_graph": "1" if captured and provider == "cuda" else "0",
+            "cudnn_conv_algo_search": "EXHAUSTIVE",  # sizes never change: the search is paid once
+            "cudnn_conv_use_max_workspace": "1",
+            "prefer_nhwc": "1",  # the layout of tensor cores
+        },
+    )
+    if provider == "cuda":
+        return [cuda, _CPU]
+    tensorrt = {"device_id": "0", "trt_fp16_enable": "1", "trt_cuda_graph_enable": "1" if captured else "0"}
+    if cache is not None:
+        # Building an engine takes minutes, loading one a second.
+        tensorrt |= {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(cache),
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(cache),
+        }
+    return [(_TENSORRT, tensorrt), cuda, _CPU]
+
+
+def run_once(model: "ModelProto", inputs: dict[str, npt.NDArray[Any]], output: str) -> npt.NDArray[Any]:
+    """One output of the bare graph, on the CPU. Raises RuntimeError."""
+    session = _session(model, [_CPU], 1)
+    try:
+        result: npt.NDArray[Any] = session.run([output], inputs)[0]
+    except Exception as error:  # a class per fault, all made in C++
+        raise RuntimeError(str(error)) from error
+    return result
+
+
+def _session(model: "ModelProto", providers: list[Any], threads: int) -> Any:
+    """A session of the graph. Raises RuntimeError, whatever class of ONNX Runtime's it was."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Threads that wait must sleep: decoding and encoding share the cores with them.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4  # what fails is raised too
+    try:
+        return ort.InferenceSession(model.SerializeToString(), options, providers=providers)
+    except Exception as error:  # a class per fault, all made in C++
+        raise RuntimeError(str(error)) from error

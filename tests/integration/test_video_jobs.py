@@ -1,0 +1,298 @@
+"""Films through real storage, a functions host and worker processes, some of which are killed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from infra.cli import video
+from infra.local.azurite import running_azurite
+from models.contracts.videos import VideoJob, VideoState
+from models.errors import BadInput, NotFound
+from models.videos import job_id
+from tests.integration.filming import Set, pictures
+from tests.waiting import wait_for
+from video.clip import make_clip
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+FRAMES = 60
+SEGMENTS = 20
+OPTIONS = {"style": "inverted", "quality": "fast"}
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Set]:
+    # An account of its own: the names of queues are fixed.
+    folder = tmp_path_factory.mktemp("films")
+    with running_azurite(folder / "azurite") as azurite:
+        made = Set(azurite, folder)
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def clip(scene: Set) -> Path:
+    path = scene.folder / "clip.mp4"
+    make_clip(path, frames=FRAMES, fps=24, size=(96, 54))
+    return path
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def submit(scene: Set, clip: Path) -> Callable[..., str]:
+    def put(file: Path = clip, events: int = 1, **options: str) -> str:
+        """The job of a film that was put into storage, of which events tell."""
+        name = f"videos-in/film {next(_numbers)}.mp4"
+        info = scene.blobs.upload(name, file, metadata={**OPTIONS, **options})
+        event = {
+            "subject": f"/blobServices/default/containers/videos-in/blobs/{name.partition('/')[2]}",
+            "eventType": "Microsoft.Storage.BlobCreated",
+        }
+        for _ in range(events):
+            scene.uploads.send(json.dumps(event).encode())
+        return job_id(info, {**OPTIONS, **options})
+
+    return put
+
+
+@pytest.fixture(scope="module")
+def undisturbed(scene: Set, clip: Path) -> tuple[list[int], np.ndarray]:
+    """What every run has to come to."""
+    info = scene.blobs.upload("videos-in/undisturbed.mp4", clip, metadata=OPTIONS)
+    with scene.host(), scene.workers():
+        return film(scene, scene.ended(job_id(info, OPTIONS)))
+
+
+def film(scene: Set, job: VideoJob) -> tuple[list[int], np.ndarray]:
+    assert (job.state, job.error) == (VideoState.DONE, "")
+    assert (job.segments, job.segments_done, job.frames_done) == (SEGMENTS, SEGMENTS, FRAMES)
+    scene.blobs.download(job.result, scene.folder / "result.mp4")
+    wait_for(lambda: not list(scene.blobs.list(f"videos-work/{job.id}/")))
+    return pictures(scene.folder / "result.mp4")
+
+
+def same(one: tuple[list[int], np.ndarray], other: tuple[list[int], np.ndarray]) -> bool:
+    return one[0] == other[0] and np.array_equal(one[1], other[1])
+
+
+def test_a_film_is_asked_for_put_with_plain_http_made_and_fetched(
+    scene: Set, clip: Path, undisturbed: tuple[list[int], np.ndarray]
+) -> None:
+    with scene.host() as api, scene.workers() as workers:
+        asked = api.post("videos", json={"name": "my 'film'.mp4", **OPTIONS})
+        assert asked.status_code == 201
+        upload = asked.json()
+        put = ["curl", "-sf", "-T", str(clip), "-H", "x-ms-blob-type: BlockBlob", upload["upload_url"]]
+        subprocess.run(put, check=True, capture_output=True)
+
+        def done() -> dict | None:
+            status = api.get(f"videos/{upload['id']}").json()
+            assert status["state"] not in ("failed", "cancelled"), status
+            return status if status["state"] == "done" else None
+
+        status = wait_for(done)
+        assert (status["frames"], status["frames_done"], status["name"]) == (FRAMES, FRAMES, "my 'film'.mp4")
+        (scene.folder / "fetched.mp4").write_bytes(httpx.get(status["download_url"]).content)
+        made = pictures(scene.folder / "fetched.mp4")
+        assert same(made, undisturbed)
+        _, source = pictures(clip)
+        # Lossy both ways, but an opposite all the same.
+        assert np.abs(255 - source.astype(int) - made[1]).mean() < 8
+        assert status["id"] in [each["id"] for each in api.get("videos").json()["videos"]]
+        assert api.get("videos/unknown").status_code == 404
+        assert api.post("videos", json={"quality": "best"}).status_code == 400
+        assert httpx.get(f"{api.base_url}videos").status_code == 401
+        assert "sig=" not in (scene.folder / "host.log").read_text()
+        # Nothing of the film's libraries is in the process that waits.
+        assert "libav" not in Path(f"/proc/{workers[0].pid}/maps").read_text()
+        workers[0].send_signal(signal.SIGTERM)
+        assert workers[0].wait(10) == 0
+
+
+def test_a_killed_worker_and_host_and_doubled_events_change_nothing(
+    scene: Set, submit: Callable[..., str], undisturbed: tuple[list[int], np.ndarray]
+) -> None:
+    with scene.workers(2) as workers:
+        with scene.host():
+            id = submit(events=3)
+            wait_for(lambda: (job := scene.job(id)) and job.segments_done >= 1, every_s=0.002)
+            workers[0].kill()
+            assert not scene.videos.get(id).state.is_end
+        workers[0].wait()
+        for segment in range(0, SEGMENTS, 3):
+            scene.work.ask(id, "segment", segment)
+        scene.work.ask(id, "join")
+        scene.work.ask(id, "plan")
+        with scene.host():
+            assert same(film(scene, scene.ended(id)), undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("options", "content", "reason"),
+    [
+        ({"style": "broken"}, None, "not finite"),
+        ({"style": "unknown"}, None, "inverted"),
+        ({"scale": "9"}, None, "scale: expected a number from 0.25 to 1"),
+        ({}, b"this is no film at all\n" * 100, ""),
+        ({}, b"", ""),
+    ],
+    ids=["NaN", "unknown style", "bad option", "a text", "nothing"],
+)
+def test_what_cannot_be_a_film_ends_with_a_reason(
+    scene: Set,
+    submit: Callable[..., str],
+    clip: Path,
+    tmp_path: Path,
+    options: dict,
+    content: bytes | None,
+    reason: str,
+) -> None:
+    file = clip
+    if content is not None:
+        file = tmp_path / "no film.mp4"
+        file.write_bytes(content)
+    with scene.host(), scene.workers():
+        job = scene.ended(submit(file, **options))
+    assert job.state == VideoState.FAILED
+    assert reason in job.error
+    assert len(job.error) > 10
+
+
+def test_the_command_submits_shows_lists_and_cancels(
+    scene: Set, clip: Path, undisturbed: tuple[list[int], np.ndarray], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("DataStorage", "PENSTOCK_STATE_PATH"):
+        monkeypatch.setenv(name, scene.environment[name])
+    monkeypatch.setenv("PENSTOCK_HOME", str(tmp_path))
+
+    def penstock(*arguments: str, error: type[Exception] | None = None) -> Any:
+        done = CliRunner().invoke(video.app, [*arguments, "--json"])
+        assert (type(done.exception), done.exit_code) == (error or type(None), 1 if error else 0), done.output
+        return json.loads(done.stdout) if done.stdout else str(done.exception)
+
+    with scene.host(), scene.workers():
+        out = tmp_path / "out.mp4"
+        job = penstock("submit", str(clip), "--style", "inverted", "--quality", "fast", "--out", str(out))
+        assert (job["state"], job["options"]["style"], job["network"]) == ("done", "inverted", "v1")
+        assert same(pictures(out), undisturbed)
+        assert penstock("status", job["id"], "--wait")["result"] == job["result"]
+    assert job["id"] in [each["id"] for each in penstock("list", "--limit", "5")]
+    assert "fast' or 'fine" in penstock("submit", str(clip), "--quality", "best", error=BadInput)
+    assert "no video" in penstock("status", "unknown", error=NotFound)
+    assert penstock("cancel", job["id"])["state"] == "done"
+    shown = CliRunner().invoke(video.app, ["status", job["id"], "--log"], catch_exceptions=False).stdout
+    assert f"{FRAMES} of {FRAMES}" in shown
+    assert "segment-000019" in shown
+    assert shown.count("ONNX Runtime") == 1  # one network for all segments
+
+
+def test_a_worker_told_to_stop_lets_go_within_its_time_and_another_goes_on(
+    scene: Set, submit: Callable[..., str], undisturbed: tuple[list[int], np.ndarray]
+) -> None:
+    with scene.host():
+        with scene.workers() as workers:
+            id = submit()
+            wait_for(lambda: (job := scene.job(id)) and job.segments_done >= 1, every_s=0.002)
+            workers[0].send_signal(signal.SIGTERM)
+            assert workers[0].wait(10) == 0
+        assert scene.videos.get(id).state == VideoState.STYLISING
+        with scene.workers():
+            assert same(film(scene, scene.ended(id)), undisturbed)
+
+
+def test_a_cancelled_film_gives_its_worker_free_and_leaves_nothing(
+    scene: Set, submit: Callable[..., str], undisturbed: tuple[list[int], np.ndarray]
+) -> None:
+    scene.slow_style()
+    with scene.host() as api, scene.workers():
+        id = submit(style="slow")
+        wait_for(lambda: (job := scene.job(id)) and job.state == VideoState.STYLISING, every_s=0.002)
+        assert api.delete(f"videos/{id}").json()["state"] == "cancelled"
+        assert same(film(scene, scene.ended(submit())), undisturbed)
+        assert api.delete(f"videos/{id}").json()["state"] == "cancelled"
+        assert not list(scene.blobs.list(f"videos-work/{id}/"))
+
+
+def test_an_idle_worker_is_small(scene: Set) -> None:
+    with scene.workers() as workers:
+        wait_for(lambda: "waiting for films" in (scene.folder / "worker.log").read_text())
+        status = Path(f"/proc/{workers[0].pid}/status").read_text()
+        kilobytes = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+        assert kilobytes < 80_000
+
+
+@pytest.fixture(scope="module")
+def slow(scene: Set, clip: Path) -> tuple[list[int], np.ndarray]:
+    """What a film in a style that takes its time has to come to."""
+    options = {**OPTIONS, "style": scene.slow_style()}
+    info = scene.blobs.upload("videos-in/slow.mp4", clip, metadata=options)
+    with scene.host(), scene.workers():
+        return film(scene, scene.ended(job_id(info, options)))
+
+
+@pytest.mark.scheduled
+def test_a_step_whose_process_dies_each_time_fails_its_job_and_others_go_on(
+    scene: Set, submit: Callable[..., str], slow: tuple[list[int], np.ndarray]
+) -> None:
+    with scene.host(), scene.workers() as workers:
+        id = submit(style="slow")
+        tasks = Path(f"/proc/{workers[0].pid}/task")
+
+        def dies() -> bool:
+            for child in filter(None, (task.read_text() for task in tasks.glob("*/children"))):
+                if (job := scene.job(id)) is not None and job.state == VideoState.STYLISING:
+                    os.kill(int(child), signal.SIGKILL)
+            job = scene.job(id)
+            return job is not None and job.state.is_end
+
+        wait_for(dies, 120)
+        job = scene.videos.get(id)
+        assert job.state == VideoState.FAILED
+        assert "gave up after 5 tries; the last: " in job.error
+        assert "ended with -9" in job.error
+        assert scene.ended(submit()).state == VideoState.DONE
+
+
+@pytest.mark.scheduled
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", range(10))
+def test_workers_killed_at_random_the_joining_one_too_change_nothing(
+    scene: Set, submit: Callable[..., str], slow: tuple[list[int], np.ndarray], seed: int
+) -> None:
+    chance = random.Random(seed)
+    with scene.host(), scene.workers(2) as workers:
+        id = submit(events=2, style="slow")
+        kills = joins = 0
+        # By progress, not by time: a busy machine starts workers slowly, and each kill must find some at work.
+        next_kill = chance.randint(1, 3)
+        while (job := scene.job(id)) is None or not job.state.is_end:
+            joining = job is not None and job.state == VideoState.JOINING and joins < 2
+            if joining or (job is not None and job.segments_done >= next_kill):
+                time.sleep(0 if joining else chance.uniform(0, 0.5))
+                for at in range(len(workers)) if joining else [chance.randrange(len(workers))]:
+                    workers[at].kill()
+                    workers[at].wait()
+                    workers[at] = scene.start_worker()
+                kills += 1
+                joins += joining
+                next_kill = scene.videos.get(id).segments_done + chance.randint(1, 4)
+            time.sleep(0.003)
+        assert kills >= 3
+        assert joins >= 1
+        assert same(film(scene, job), slow)

@@ -1,0 +1,74 @@
+"""The container and the job of the GPU workers say what the code says. Neither was built or run: this reads them."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from infra.settings import Settings
+from infra.wiring import video
+from models.names import VIDEO_QUEUE
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "infra" / "video_job"
+JOB: dict[str, Any] = yaml.safe_load((FOLDER / "job.yaml").read_text())["properties"]
+
+
+def instructions() -> list[tuple[str, str]]:
+    """Instruction and arguments of each step of the container file."""
+    text = re.sub(r"^#.*\n", "", (FOLDER / "Containerfile").read_text(), flags=re.M).replace("\\\n", " ")
+    return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in text.splitlines() if line.strip()]
+
+
+def test_the_job_scales_from_none_on_the_queue_that_the_workers_read() -> None:
+    scale = JOB["configuration"]["eventTriggerConfig"]["scale"]
+    (rule,) = scale["rules"]
+    assert (rule["type"], rule["metadata"]["queueName"]) == ("azure-queue", VIDEO_QUEUE)
+    assert int(rule["metadata"]["queueLength"]) >= 1
+    assert scale["minExecutions"] == 0 < scale["maxExecutions"]
+    assert JOB["configuration"]["triggerType"] == "Event"
+
+
+def test_one_stopped_at_its_time_limit_had_time_for_the_longest_step() -> None:
+    stall_s = Settings.model_fields["video_stall_s"].default
+    assert JOB["configuration"]["replicaTimeout"] > 5 * stall_s
+
+
+def test_every_variable_of_the_job_is_a_setting_and_every_secret_is_there() -> None:
+    (container,) = JOB["template"]["containers"]
+    known = {"DataStorage", "AZURE_CLIENT_ID", *(f"PENSTOCK_{name.upper()}" for name in Settings.model_fields)}
+    assert {each["name"] for each in container["env"]} <= known
+    secrets = {secret["name"] for secret in JOB["configuration"]["secrets"]}
+    auth = JOB["configuration"]["eventTriggerConfig"]["scale"]["rules"][0]["auth"]
+    asked = {each["secretRef"] for each in container["env"] if "secretRef" in each}
+    assert asked | {each["secretRef"] for each in auth} == secrets
+    assert not re.search(r"AccountKey=|SharedAccess", (FOLDER / "job.yaml").read_text())
+
+
+def test_the_container_runs_the_worker_as_nobody_in_particular_with_the_gpu_runtime_alone() -> None:
+    steps = instructions()
+    assert steps[0][0] == "FROM"
+    (user,) = [arguments for name, arguments in steps if name == "USER"]
+    assert user.split(":")[0].isdecimal()
+    assert user.split(":")[0] != "0"
+    assert f'"-m", "{video.__name__}"' in dict(steps)["ENTRYPOINT"]
+    (extras,) = re.findall(r"'\.\[([a-z,]+)\]'", dict(steps)["RUN"] + str(steps))
+    offered = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(extras.split(",")) <= set(offered)
+    assert "gpu" in extras.split(",")
+    assert "cpu" not in extras.split(",")
+    for name, arguments in steps:
+        if name == "COPY":
+            for source in shlex.split(arguments)[:-1]:
+                assert (ROOT / source).exists(), source
+    assert "GPL" in (FOLDER / "Containerfile").read_text()
+
+
+def test_the_extra_of_the_container_holds_what_the_worker_imports() -> None:
+    offered = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    names = {re.split(r"[\[<>=]", each)[0] for each in offered["video"]}
+    assert {"av", "onnx", "azure-cosmos", "azure-identity", "azure-storage-blob", "azure-storage-queue"} <= names
+    assert "pydantic-settings" in names

@@ -1,0 +1,171 @@
+"""A video worker and its child: one process for many requests, its crashes, its silence, its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from infra.settings import Settings
+from infra.wiring.steady import SteadyProcess
+from infra.wiring.video import Records
+from infra.wiring.video_steps import claim
+from models.contracts.videos import VideoMessage, VideoState
+from models.worker import Work, Worker
+from tests.fakes import FakeClock, FakeQueue
+from tests.unit.studio import Studio
+from tests.waiting import wait_for
+
+# Answers with its pid; what it does besides is named by the job.
+CHILD = """
+import json, os, signal, sys, time
+for line in sys.stdin:
+    job = json.loads(line)["job"]
+    if job == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if job == "leave":
+        sys.exit(0)
+    if job == "hang":
+        time.sleep(1000)
+    if job == "slow":
+        for _ in range(20):
+            print(flush=True)
+            time.sleep(0.02)
+    print(json.dumps({"error": "no good"} if job == "error" else {"outcome": str(os.getpid())}), flush=True)
+"""
+
+
+@pytest.fixture
+def child() -> Iterator[SteadyProcess]:
+    made = SteadyProcess([sys.executable, "-c", CHILD], stall_s=0.2)
+    yield made
+    made.end()
+
+
+def do(child: SteadyProcess, job: str) -> str:
+    running = child.start(VideoMessage(kind="plan", job=job))
+    deadline = time.monotonic() + 30
+    while (outcome := running.wait(0.05)) is None:
+        assert time.monotonic() < deadline
+    return outcome
+
+
+def test_one_process_does_one_request_after_another(child: SteadyProcess) -> None:
+    assert do(child, "a") == do(child, "b")
+
+
+def test_a_crash_is_an_error_that_says_so_and_the_next_request_has_a_new_process(child: SteadyProcess) -> None:
+    first = do(child, "a")
+    with pytest.raises(RuntimeError, match="ended with -11"):
+        do(child, "crash")
+    assert do(child, "a") != first
+
+
+def test_an_error_of_a_request_leaves_the_process_as_it_is(child: SteadyProcess) -> None:
+    first = do(child, "a")
+    with pytest.raises(RuntimeError, match="no good"):
+        do(child, "error")
+    assert do(child, "a") == first
+
+
+def test_a_process_that_ended_for_want_of_work_is_replaced_without_a_word(child: SteadyProcess) -> None:
+    first = do(child, "a")
+    os.kill(int(first), signal.SIGTERM)
+    assert child._process is not None
+    child._process.wait(10)
+    assert do(child, "a") != first
+
+
+def test_a_request_that_makes_no_headway_is_ended_and_one_that_does_is_not(child: SteadyProcess) -> None:
+    assert do(child, "slow")
+    with pytest.raises(RuntimeError, match=r"no headway for 0\.2 s"):
+        do(child, "hang")
+    assert child._process is None
+
+
+def test_cancelling_ends_the_process_in_the_middle_of_a_request(child: SteadyProcess) -> None:
+    pid = int(do(child, "a"))
+    running = child.start(VideoMessage(kind="plan", job="hang"))
+    assert running.wait(0.01) is None
+    running.cancel()
+    running.cancel()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_step_that_crashes_five_times_is_given_up_and_each_time_was_noted(child: SteadyProcess) -> None:
+    clock = FakeClock()
+    queue, poison = FakeQueue(clock), FakeQueue(clock)
+    noted: list[str] = []
+    given_up: list[str] = []
+    work = Work(
+        "films", VideoMessage, child.start,
+        lambda message, why: given_up.append(f"{message.job}: {why}"),
+        lambda message, why: noted.append(f"{message.job}: {why}"),
+    )  # fmt: skip
+    worker = Worker(queue, poison, work)
+    queue.send(msgspec.json.encode(VideoMessage(kind="plan", job="crash")))
+    while queue.length():
+        worker.step()
+        clock.advance(60)
+    assert noted == ["crash: the process that worked on it ended with -11"] * 5
+    assert given_up == ["crash: failed 5 times"]
+    assert poison.length() == 1
+
+
+def test_the_job_of_a_step_that_failed_too_often_says_what_it_failed_with(tmp_path: Path) -> None:
+    studio = Studio(tmp_path)
+    job, other = studio.start(), studio.start(studio.put("other.mp4"))
+    records = Records(Settings())
+    records.work = studio.work
+    message = VideoMessage(kind="segment", job=job.id, segment=3)
+    records.failed(message, "the process that worked on it ended with -11")
+    assert not studio.videos.get(job.id).state.is_end
+    records.given_up(message, "failed 5 times")
+    ended = studio.videos.get(job.id)
+    assert ended.state == VideoState.FAILED
+    assert ended.error == ("gave up after 5 tries; the last: segment 3: the process that worked on it ended with -11")
+    records.given_up(VideoMessage(kind="plan", job=other.id), "failed 5 times")
+    assert "workers that had it were killed" in studio.videos.get(other.id).error
+    for record in (records.failed, records.given_up):
+        record(VideoMessage(kind="plan", job="unknown"), "failed")
+
+
+def test_a_stopped_worker_sends_its_message_anew_and_an_idle_one_ends(child: SteadyProcess) -> None:
+    import threading
+
+    clock = FakeClock()
+    queue, poison = FakeQueue(clock), FakeQueue(clock)
+    body = msgspec.json.encode(VideoMessage(kind="plan", job="hang"))
+    queue.send(body)
+    patient = SteadyProcess([sys.executable, "-c", CHILD], stall_s=60)
+    worker = Worker(queue, poison, Work("films", VideoMessage, patient.start), poll_s=0.01)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    wait_for(lambda: patient._process is not None)
+    worker.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+    item = queue.receive(timedelta(seconds=30))
+    assert item is not None
+    assert (item.body, item.dequeue_count, queue.length()) == (body, 1, 1)
+    queue.delete(item)
+    Worker(queue, poison, Work("films", VideoMessage, child.start), poll_s=0.01, idle_s=0.05).run()
+
+
+def test_each_process_has_a_folder_of_its_own(tmp_path) -> None:
+    first, one = claim(tmp_path / "video")
+    second, two = claim(tmp_path / "video")
+    assert first != second
+    one.close()
+    again, three = claim(tmp_path / "video")
+    assert again == first
+    two.close()
+    three.close()

@@ -1,0 +1,220 @@
+"""The steps of a film's job: plan, segment, join. At least once each, in any order, by any worker.
+
+A step that was done before finds its outcome in storage under the one name it can have, and makes nothing again.
+"""
+
+import hashlib
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from models.contracts.film import FilmPlan
+from models.contracts.videos import VideoJob, VideoMessage, VideoState
+from models.errors import AlreadyExists, BadInput, NotFound, TryLater
+from models.names import video_log_prefix, video_plan_blob, video_result_blob, video_segment_blob
+from models.runlog import RunLog
+from models.videos import safe_stem
+from models.videowork import FRAMES, VideoWork
+from video.worker.pipeline import Pipeline
+from video.worker.sources import Sources
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S: Final = 1.0
+
+
+class Cancelled(Exception):
+    """The job ended while a step of it was in work."""
+
+
+@dataclass
+class Steps:
+    """Does steps, one at a time. `beat` is called while a step makes headway, from any thread."""
+
+    work: VideoWork
+    sources: Sources
+    pipeline: Pipeline
+    scratch: Path
+    beat: Callable[[], None] = lambda: None
+    _plan: tuple[str, FilmPlan] | None = field(default=None, repr=False)
+
+    def do(self, message: VideoMessage) -> str:
+        """Do a step and say how it went. What is wrong with the film ends its job; other errors may pass."""
+        try:
+            job = self.work.videos.get(message.job)
+        except NotFound:
+            return f"{_step(message)} of {message.job}: there is no such video"
+        if job.state.is_end:
+            self.work.clear(job.id)
+            return f"{_step(message)} of {job.id}: the video is {job.state}"
+        begun = time.monotonic()
+        with RunLog(self.work.blobs, f"{video_log_prefix(job.id)}{_step(message)}.txt"):
+            try:
+                outcome = {"plan": self._make_plan, "segment": self._make_segment, "join": self._join}[message.kind](
+                    job, message
+                )
+            except Cancelled:
+                outcome = "the video ended meanwhile"
+            except BadInput as error:
+                self.work.fail(job.id, str(error))
+                outcome = f"the video failed: {error}"
+            line = f"{_step(message)} of {job.id}: {outcome}"
+            log.info("%s (%.1f s)", line, time.monotonic() - begun)
+        return line
+
+    def _make_plan(self, job: VideoJob, _message: VideoMessage) -> str:
+        assert job.options is not None
+        plan = self.pipeline.plan(self._source(job), job.options)
+        try:
+            self.work.blobs.create(video_plan_blob(job.id), msgspec.json.encode(plan))
+        except AlreadyExists:
+            plan = self.work.plan(job.id)
+        planned = self.work.videos.change(job.id, lambda now: self._planned(now, plan))
+        if planned.state.is_end:
+            raise Cancelled
+        self.work.ask_missing(planned)
+        for note in plan.notes:
+            log.info("%s", note)
+        return f"{plan.frames} frames in {len(plan.segments)} segments"
+
+    def _planned(self, job: VideoJob, plan: FilmPlan) -> VideoJob:
+        if job.state != VideoState.RECEIVED:
+            return job
+        now = self.work.clock.now()
+        return msgspec.structs.replace(
+            job, state=VideoState.STYLISING, segments=len(plan.segments), frames=plan.frames,
+            notes=plan.notes, network=plan.style_version, started_at=now, moved_at=now,
+        )  # fmt: skip
+
+    def _make_segment(self, job: VideoJob, message: VideoMessage) -> str:
+        if not message.segment < job.segments:
+            return f"left alone: the video has {job.segments} segments"
+        name = video_segment_blob(job.id, message.segment)
+        if self.work.blobs.head(name) is not None:
+            self.work.progress(job)
+            return "is there already"
+        plan = self._plan_of(job)
+        source = self._source(job)
+        watch = _Watch(self.work, job.id, self.beat)
+        begun = time.monotonic()
+        try:
+            data = self.pipeline.segment(
+                source, plan, message.segment, progress=watch.progress, stopped=watch.stopped
+            )
+        except Exception as error:
+            if watch.stopped.is_set():
+                raise Cancelled from error
+            raise
+        took = time.monotonic() - begun
+        frames = plan.segments[message.segment].frames
+        try:
+            self.work.blobs.create(name, data, metadata={FRAMES: str(frames)})
+        except AlreadyExists:
+            log.info("another worker was first")
+        if self.work.progress(job).state.is_end:
+            self.work.clear(job.id)
+        digest = hashlib.sha256(data).hexdigest()[:12]
+        return f"{frames} frames, {frames / max(took, 1e-3):.1f} a second, {len(data)} bytes, SHA-256 {digest}"
+
+    def _join(self, job: VideoJob, _message: VideoMessage) -> str:
+        missing = self.work.missing(job)
+        if missing or not job.segments:
+            self.work.ask_missing(job)
+            return f"{len(missing)} segments are missing and asked for"
+        plan = self._plan_of(job)
+        source = self._source(job)
+        folder = self.scratch / f"join-{job.id}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            result = self._joined(job, plan, source, folder)
+        except NotFound as error:
+            if self.work.videos.get(job.id).state.is_end:
+                raise Cancelled from error
+            raise TryLater(f"a segment was there and is gone: {error}") from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        ended = self.work.done(job.id, result)
+        return f"{ended.state}, {result}"
+
+    def _joined(self, job: VideoJob, plan: FilmPlan, source: Path, folder: Path) -> str:
+        """Name of the blob with the whole film."""
+        parts = [folder / f"{index:06d}" for index in range(job.segments)]
+        for index, part in enumerate(parts):
+            self.work.blobs.download(video_segment_blob(job.id, index), part)
+            self.beat()
+        out = folder / f"film{plan.ending}"
+        self.pipeline.join(source, plan, parts, out)
+        self.beat()
+        result = video_result_blob(safe_stem(job.name), job.id, plan.ending)
+        try:
+            with _Beating(self.beat):
+                self.work.blobs.upload(result, out)
+        except AlreadyExists:
+            log.info("the film was joined before")
+        return result
+
+    def _source(self, job: VideoJob) -> Path:
+        with _Beating(self.beat):
+            return self.sources.get(job.source, job.etag)
+
+    def _plan_of(self, job: VideoJob) -> FilmPlan:
+        if self._plan is None or self._plan[0] != job.id:
+            try:
+                self._plan = job.id, self.work.plan(job.id)
+            except NotFound as error:
+                raise TryLater(f"the plan of {job.id} is not in storage") from error
+        return self._plan[1]
+
+
+class _Watch:
+    """Told of frames while a segment is made: beats, and now and then sees whether its job still wants them."""
+
+    def __init__(self, work: VideoWork, job: str, beat: Callable[[], None]) -> None:
+        self.stopped = threading.Event()
+        self._work = work
+        self._job = job
+        self._beat = beat
+        self._looked = time.monotonic()
+
+    def progress(self, _frames: int) -> None:
+        self._beat()
+        if time.monotonic() - self._looked < _LOOK_EVERY_S:
+            return
+        self._looked = time.monotonic()
+        try:
+            if self._work.videos.get(self._job).state.is_end:
+                self.stopped.set()
+        except (TryLater, NotFound) as error:
+            log.warning("it cannot be seen whether %s was cancelled: %s", self._job, error)
+
+
+class _Beating:
+    """Within the block the beat goes on by itself: what moves whole files has time limits of its own."""
+
+    def __init__(self, beat: Callable[[], None]) -> None:
+        self._beat = beat
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(_LOOK_EVERY_S):
+            self._beat()
+
+
+def _step(message: VideoMessage) -> str:
+    return f"segment-{message.segment:06d}" if message.kind == "segment" else message.kind
