@@ -1,7 +1,7 @@
 """Flicker of a style network trained with the term for stability, and of the same network trained without.
 
-`python -m benchmarks.style_flicker --picture P --photos FOLDER --vgg WEIGHTS [--steps N] [--start GRAPH]` trains both,
-same seed and steps, and keeps the result. Not part of `make bench`: it needs files that may not be handed on.
+`python -m benchmarks.style_flicker --picture P --photos FOLDER --vgg WEIGHTS [--steps N]` trains both, same
+seed and steps, and keeps the result. Not part of `make bench`: it needs files that may not be handed on.
 """
 
 import argparse
@@ -33,8 +33,8 @@ def run(sources: Sources, options: TrainingOptions, work: Path) -> Report:
             f"crops of {options.crop} pixels, seed {options.seed}, "
             f"{'from ' + options.start if options.start else 'from random weights'}: twice, with stability_weight "
             f"{options.stability_weight:g} and 0.",
-            "E_warp: mean squared difference of neighbouring frames of a synthetic pan (3 and 1 pixels a frame, noise of "
-            "2 levels), moved onto each other by the exact motion; pixels 0..1.",
+            "E_warp: mean squared difference of neighbouring frames of a synthetic pan (3 and 1 pixels a frame, "
+            "noise of 2 levels), moved onto each other by the exact motion; pixels 0..1.",
             f"Style and content losses are means over {len(loaded.test)} photos that were not trained on.",
         ],
         figures=[

@@ -14,8 +14,8 @@ TINY = Architecture(width=4, blocks=1, ends=3)
 CPU = torch.device("cpu")
 
 
-def vgg_state() -> dict[str, Tensor]:
-    """Random convolutions of the right shapes, each scaled so that its mean activation is 1 on a picture."""
+def vgg_state(width: int = 64) -> dict[str, Tensor]:
+    """Random convolutions, each scaled so that its mean activation is 1 on a picture; 64 is the width of VGG-19."""
     generator = torch.Generator().manual_seed(0)
     state = {
         "0.weight": torch.tensor([[0.0, 0, 255], [0, 255, 0], [255, 0, 0]])[:, :, None, None],
@@ -23,7 +23,8 @@ def vgg_state() -> dict[str, Tensor]:
     }
     hidden = functional.conv2d(synthetic_picture(96, 128, seed=1)[None], state["0.weight"], state["0.bias"])
     channels = 3
-    for name, leaving, pooled in (("2", 64, 0), ("5", 64, 1), ("9", 128, 0), ("12", 128, 1), ("16", 256, 0)):
+    for name, times, pooled in (("2", 1, 0), ("5", 1, 1), ("9", 2, 0), ("12", 2, 1), ("16", 4, 0)):
+        leaving = times * width
         weight = torch.randn((leaving, channels, 3, 3), generator=generator)
         activation = functional.relu(functional.conv2d(hidden, weight, padding=1))
         state[f"{name}.weight"] = weight / activation.mean()

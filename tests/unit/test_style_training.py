@@ -1,5 +1,6 @@
 """Training of style networks: the losses, the loss network's file, steps, breaks and what they lead to."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -21,9 +22,18 @@ from training.style.vgg import LossNetwork, check_activations, load_loss_network
 OPTIONS = TrainingOptions(architecture=TINY, steps=4, batch=2, crop=64, style_size=64, scales=1)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tensors this small only wait for a second thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def loss_network() -> LossNetwork:
-    return LossNetwork(vgg_state(), device=CPU)
+    return LossNetwork(vgg_state(8), device=CPU)
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def evaluate(
             style.append(float(target.loss(found)))
             before.append(float(target.loss(wanted)))
             content.append(float(content_loss(found[0], wanted[0])))
-        film = pan(synthetic_picture(420, 760, seed=5), count=12, height=320, width=480, seed=6).to(device)
+        film = pan(synthetic_picture(420, 760, seed=5), count=8, height=240, width=400, seed=6).to(device)
         styled = torch.cat([network(frame[None]).clamp(0, 1) for frame in film])
     return Scores(
         style=float(np.mean(style)),
