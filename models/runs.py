@@ -24,7 +24,13 @@ class Runs:
     def __init__(self, state: StateStore, clock: Clock) -> None:
         self._clock = clock
         self._records = Records(
-            state, CONTAINER, Run, ended=lambda run: run.stage.is_end, what="run", hint="penstock runs list", marked=True
+            state,
+            CONTAINER,
+            Run,
+            ended=lambda run: run.stage.is_end,
+            what="run",
+            hint="penstock runs list",
+            marked=True,
         )
 
     def open(
