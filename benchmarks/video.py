@@ -1,6 +1,5 @@
 """Films: whole jobs beside the reference script's way, what is not the network, workers, memory, and the pictures."""
 
-import hashlib
 import multiprocessing
 import threading
 import time
@@ -29,7 +28,8 @@ _Frames = npt.NDArray[np.uint8]
 
 def run(folder: Path, *, quick: bool = False) -> Report:
     """Measure and compare in `folder`."""
-    (fine, fast), which = _styles()
+    library = StyleLibrary(files("video") / "styles")
+    fine, fast = library.find(_STYLE, "fine"), library.find(_STYLE, "fast")
     repetitions, frames = (1, 12) if quick else (3, 96)
     failures: list[str] = []
     small, middle, large = _clips(folder, frames)
@@ -42,7 +42,7 @@ def run(folder: Path, *, quick: bool = False) -> Report:
         name="video",
         title="Films restyled on CPUs",
         conditions=[
-            f"A made clip with sound, {frames} frames at 30 frames/s, H.264; {which}.",
+            f"A made clip with sound, {frames} frames at 30 frames/s, H.264; style {_STYLE}, as shipped.",
             "The reference's way: frames as JPEG files by FFmpeg, PyTorch eager on one at a time by all cores, "
             "truncated, JPEG again at quality 75, FFmpeg at its default preset; importing torch and loading the "
             "network are not counted. It runs the network of `fine`, in fp32.",
@@ -56,27 +56,6 @@ def run(folder: Path, *, quick: bool = False) -> Report:
         figures=figures,
         failures=failures,
     )
-
-
-def _styles() -> tuple[tuple[Style, Style], str]:
-    """`fine` and `fast`: shipped ones, else networks of the same form with random weights, which cost the same."""
-    from models.style.manifest import Image, StyleManifest
-    from training.style.graph import style_graph
-    from training.style.network import ARCHITECTURES, REDUCTION, initialised
-
-    library = StyleLibrary(files("video") / "styles")
-    if any(each.manifest.style == _STYLE for each in library.styles()):
-        return (library.find(_STYLE, "fine"), library.find(_STYLE, "fast")), f"style {_STYLE}, as shipped"
-    made = []
-    for quality in ("fine", "fast"):
-        graph = style_graph(initialised(ARCHITECTURES[quality], 0))
-        sides = {"input": Image(name="image"), "output": Image(name="styled")}
-        digest = hashlib.sha256(graph).hexdigest()
-        manifest = StyleManifest(
-            style="random", quality=quality, file="x.onnx", sha256=digest, multiple=REDUCTION, **sides
-        )
-        made.append(Style(manifest, graph, "random"))
-    return (made[0], made[1]), "networks of the shipped form with random weights"
 
 
 def _clips(folder: Path, frames: int) -> tuple[Path, Path, Path]:

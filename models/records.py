@@ -25,7 +25,8 @@ def stamped_id(at: float, *what: str, digits: int = 8) -> str:
 class Records(Generic[Record]):
     """The records of one kind, whose ids are those of `stamped_id`. Holds no state of its own.
 
-    `what` names one in messages ("run"), `hint` says how to list them; a record that has `ended` changes only if that is asked for.
+    `what` names one in messages ("run"), `hint` says how to list them; a record that has `ended` changes only if that
+    is asked for.
     Records that have not ended can be listed without the others if they are `marked`: each has a marker beside it.
     `partition`: in which they lie; that of the container's name by default.
     """
