@@ -93,4 +93,4 @@ def _add_bodies(blueprint: func.Blueprint, services: Callable[[], "RecommendServ
 def _named(req: func.HttpRequest, what: str) -> str | None:
     """The id in the path; where that is `-`, the one in the query if there is one."""
     id: str | None = req.route_params.get("id")
-    return req.params.get(what, id) if id == "-" else id
+    return query_of(req).get(what, id) if id == "-" else id

@@ -428,6 +428,17 @@ def test_an_empty_parameter_is_refused_though_hosts_leave_it_out(name: str) -> N
     assert name in json.loads(answer.get_body())["error"]
 
 
+@pytest.mark.parametrize(("function", "name"), [("recommend_user", "user"), ("similar_items", "item")])
+def test_an_empty_id_in_the_query_is_refused_and_not_taken_for_a_dash(function: str, name: str) -> None:
+    desk = Desk()
+    request = func.HttpRequest(
+        method="GET", url=f"http://h/api/x?{name}=", params={}, route_params={"id": "-"}, body=b""
+    )
+    answer = desk.functions[function](request)
+    assert answer.status_code == 400
+    assert name in json.loads(answer.get_body())["error"]
+
+
 def test_an_id_with_a_byte_that_is_no_text_is_refused() -> None:
     desk = Desk()
     broken = unquote("%ff")
