@@ -32,6 +32,8 @@ def number(text: str, most: int) -> int | None:
 
 def checked_id(text: str | None, what: str) -> str:
     """An id as ratings have it. Raises BadInput if it is empty, too long, no text or holds a control character."""
+    if "\ufffd" in (text or ""):  # what hosts put in place of such bytes
+        raise BadInput(f"{what}: expected UTF-8, percent-encoded, got a byte that is none in {brief(text or '')}")
     try:
         id = msgspec.convert(text, Id)
     except msgspec.ValidationError:
@@ -41,8 +43,6 @@ def checked_id(text: str | None, what: str) -> str:
         ) from None
     if any("\ud800" <= character <= "\udfff" for character in id):
         raise BadInput(f"{what}: expected characters, got half of a surrogate pair in {brief(id)}")
-    if "\ufffd" in id:  # what hosts put in place of such bytes
-        raise BadInput(f"{what}: expected UTF-8, percent-encoded, got a byte that is none in {brief(id)}")
     return id
 
 

@@ -11,9 +11,11 @@ HIGHEST_RATING: Final = 5.0
 LONGEST_ID: Final = 256
 """Characters."""
 
-# Any character but control characters (Unicode category Cc), in a form that Python and JSON Schema read alike.
+# Any character but control characters (Unicode category Cc) and U+FFFD, which hosts put for bytes that are no text.
+# Python and JSON Schema read this form alike.
 Id = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=LONGEST_ID, pattern=r"^(?![\s\S]*[\x00-\x1f\x7f-\x9f])[\s\S]*$")
+    str,
+    msgspec.Meta(min_length=1, max_length=LONGEST_ID, pattern=r"^(?![\s\S]*[\x00-\x1f\x7f-\x9f\ufffd])[\s\S]*$"),
 ]
 Rating = Annotated[float, msgspec.Meta(ge=LOWEST_RATING, le=HIGHEST_RATING)]
 TimeUs = Annotated[int, msgspec.Meta(ge=0, le=MAX_EPOCH_US)]

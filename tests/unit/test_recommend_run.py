@@ -315,6 +315,14 @@ def test_a_withdrawn_upload_is_out_of_training_and_histories_and_the_one_before_
     assert trained_on(shop, again) == len(longer)
 
 
+def test_an_upload_is_not_withdrawn_while_a_run_trains_that_may_have_read_it(shop: Workshop) -> None:
+    first = shop.done(tastes.csv(tastes.ratings()))
+    training = shop.upload(noise(1), name="other.csv")
+    with pytest.raises(TryLater, match=f"run {training} is training"):
+        withdraw(shop.blobs, shop.runs, first)
+    assert shop.runs.get(first).stage == Stage.PROMOTED
+
+
 def test_a_run_that_brought_no_upload_cannot_be_withdrawn(shop: Workshop) -> None:
     shop.done(tastes.csv(tastes.ratings()))
     with pytest.raises(BadInput, match="no upload"):

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_ID: Final = 256
-CONTROL: Final = r"[\x00-\x1f\x7f-\x9f]"
-"""A regular expression, for Python and Java."""
+CONTROL: Final = r"[\x00-\x1f\x7f-\x9f\ufffd]"
+"""What no id holds: control characters, and U+FFFD, which stands for bytes that were no text. For Python and Java."""
 LATEST_S: Final = MAX_EPOCH_US // 1_000_000
 """Times end before this one."""
 _HEAD_BYTES: Final = 65_536
@@ -199,7 +199,7 @@ def _ids(column: "pa.ChunkedArray", what: str, called: str) -> tuple[list[str], 
         if not 0 < len(text) <= MAX_ID or re.search(CONTROL, text):
             row = int(np.flatnonzero(codes == place)[0]) + 1
             raise BadInput(
-                f"{called}: rating {row}: expected a {what} of 1..{MAX_ID} characters, no control ones, "
+                f"{called}: rating {row}: expected a {what} of 1..{MAX_ID} characters, no control ones nor U+FFFD, "
                 f"got {text[:40]!r}{f' ({len(text)} characters)' if len(text) > MAX_ID else ''}"
             )
     return ids, codes

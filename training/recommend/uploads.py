@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote
 
-from models.contracts.runs import Run, Stage
-from models.errors import AlreadyExists, BadInput, NotFound
+from models.contracts.runs import Run, RunKind, Stage
+from models.errors import AlreadyExists, BadInput, NotFound, TryLater
 from models.ports import Blob, BlobStore
 from models.recommend.ratings import Ratings
 from models.runs import Runs
@@ -77,8 +77,12 @@ def kept(blobs: BlobStore, instead: Mapping[str, Ratings]) -> list[Ratings]:
 def withdraw(blobs: BlobStore, runs: Runs, id: str) -> list[Ratings]:
     """Take the uploads of run `id`, which was promoted, out of later training; what they were.
 
-    An earlier upload under the same name counts again. Safe to repeat. Raises NotFound, BadInput for another run.
+    An earlier upload under the same name counts again. Safe to repeat. Raises NotFound, BadInput for another run, and
+    TryLater while any run trains: it may have read the uploads, and write them into histories at its end.
     """
+    busy = [each.id for each in runs.unfinished() if each.kind == RunKind.TRAIN]
+    if busy:
+        raise TryLater(f"run {busy[-1]} is training, perhaps on this upload: withdraw it when that one has ended")
     run = runs.get(id)
     names = [info.name for info in blobs.list(KEPT) if _run_of(info.name) == id]
     if not names and run.stage == Stage.PROMOTED:
