@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
-TEST_EXTRAS := cpu,functions,stream,svm,training,ann,video,local,bench,dev
+TEST_EXTRAS := cpu,functions,stream,svm,training,ann,video,openvino,local,bench,dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 help:  ## Show this list

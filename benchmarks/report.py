@@ -14,14 +14,17 @@ import psutil
 RESULTS = Path(__file__).parent / "results"
 _LIBRARIES = (
     "aiokafka",
+    "av",
     "azure-eventhub",
     "confluent-kafka",
     "faust-streaming",
     "msgspec",
     "numpy",
     "onnxruntime",
+    "openvino",
     "pyarrow",
     "scikit-learn",
+    "torch",
 )
 
 

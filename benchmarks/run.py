@@ -20,6 +20,7 @@ NAMES = (
     "eventhubs",
     "recommender_serving",
     "recommender_training",
+    "video",
 )
 
 

@@ -10,7 +10,7 @@ from functions.queries import AlertList, DeviceList, Health
 from functions.runs.queries import RunList
 from functions.videos.queries import VideoList
 from models import contracts
-from models.contracts import recommendations, videos
+from models.contracts import film, recommendations, videos
 from models.recommend.profile import Profile, Tombstone
 
 CONTRACTS: Final[dict[str, type[msgspec.Struct]]] = {
@@ -24,6 +24,7 @@ CONTRACTS: Final[dict[str, type[msgspec.Struct]]] = {
     "dead-letter": contracts.DeadLetter,
     "feedback-event": contracts.FeedbackEvent,
     "forget-event": contracts.ForgetEvent,
+    "film-plan": film.FilmPlan,
     "run": contracts.Run,
     "run-request": contracts.RunRequest,
     "shard-request": contracts.ShardRequest,

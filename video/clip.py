@@ -13,9 +13,10 @@ from av.container import OutputContainer
 _ENCODERS: Final = {"h264": "libx264", "hevc": "libx265", "vp9": "libvpx-vp9", "av1": "libsvtav1", "vp8": "libvpx"}
 _FAST: Final[dict[str, dict[str, str]]] = {
     "libx264": {"preset": "ultrafast", "crf": "18"},
-    "libx265": {"preset": "ultrafast", "x265-params": "log-level=none:pools=1:frame-threads=1"},
+    "libx265": {"preset": "ultrafast", "x265-params": "log-level=none:pools=1:frame-threads=1:ctu=16"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "30", "b": "0"},
     "libsvtav1": {"preset": "12", "crf": "30"},
+    "vorbis": {"strict": "experimental"},
 }
 _SOUND_RATE: Final = 48_000
 _SOUND_FRAME: Final = 1024
@@ -70,7 +71,7 @@ def make_clip(
     stamps = times if times is not None else [round(number / rate / unit) for number in range(count)]
     encoder = _ENCODERS.get(codec, codec)
     with av.open(str(path), "w", format=container) as output:
-        stream = output.add_stream(encoder, rate=rate, options={**_FAST.get(encoder, {}), **(options or {})})
+        stream: Any = output.add_stream(encoder, rate=rate, options={**_FAST.get(encoder, {}), **(options or {})})
         stream.width, stream.height = size
         stream.pix_fmt = pixel_format
         stream.time_base = stream.codec_context.time_base = unit
@@ -96,9 +97,10 @@ class _Sound:
 
     def __init__(self, output: OutputContainer, codec: str, offset_s: float, number: int) -> None:
         self._output = output
-        self._stream: Any = output.add_stream(codec, rate=_SOUND_RATE)
-        self._stream.layout = "stereo"
-        self._stream.format = self._stream.codec_context.codec.audio_formats[0]
+        stream: Any = output.add_stream(codec, rate=_SOUND_RATE, options=dict(_FAST.get(codec, {})))
+        self._stream = stream
+        stream.layout = "stereo"
+        stream.format = stream.codec_context.codec.audio_formats[0]
         self._offset = round(offset_s * _SOUND_RATE)
         self._tone = 220.0 * (number + 1)
         self._written = 0

@@ -1,7 +1,9 @@
 """The frames of one segment, the same wherever decoding had to begin."""
 
+from __future__ import annotations  # Packet[...] is a type for the checker alone
+
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -9,15 +11,16 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from models.contracts.film import FilmPlan, Seek, Segment
 from models.errors import BadInput
-from video.colour import FLAGS, swscale_matrix
+from video.colour import TO_RGB, swscale_matrix
 from video.packets import packets_of, set_mark
-from video.probe import one_thread, open_film, picture
+from video.probe import open_film, picture, prepare_decoder
 
 _FULL: Final = 2
 
@@ -28,7 +31,7 @@ class Frame(NamedTuple):
     time: int
     """In the time base of the source."""
     picture: npt.NDArray[np.uint8]
-    """uint8, (height, width, 3), RGB; rows may be padded. Valid until the next frame is asked for."""
+    """uint8, (height, width, 3), RGB; read only, rows may be padded."""
 
 
 class _WrongStart(Exception):  # an answer within this file, not an error
@@ -72,7 +75,7 @@ def _segment_frames(path: Path, plan: FilmPlan, segment: Segment, stopped: threa
     for seek in starts:
         with open_film(path) as container:
             stream = picture(container)
-            one_thread(stream)
+            prepare_decoder(stream)
             frames = _decoded(container, stream, plan, seek, stopped)
             try:
                 yield from _from_mark(frames, plan, segment)
@@ -113,7 +116,9 @@ def _decoded(
         yield from frames
 
 
-def _packets_from(container: InputContainer, stream: VideoStream, seek: Seek | None) -> Iterator[av.Packet | None]:
+def _packets_from(
+    container: InputContainer, stream: VideoStream, seek: Seek | None
+) -> Iterator[Packet[VideoStream] | None]:
     """The packets of the stream from the key packet on."""
     if seek is None:
         yield from packets_of(container, stream)
@@ -133,7 +138,7 @@ def _packets_from(container: InputContainer, stream: VideoStream, seek: Seek | N
     yield from packets
 
 
-def _converter(plan: FilmPlan):  # type: ignore[no-untyped-def]  # a closure
+def _converter(plan: FilmPlan) -> Callable[[VideoFrame], npt.NDArray[np.uint8]]:
     """Makes RGB of a decoded frame, by the matrix and range of the film."""
     source = plan.source
     reformatter = VideoReformatter()
@@ -149,10 +154,12 @@ def _converter(plan: FilmPlan):  # type: ignore[no-untyped-def]  # a closure
             src_colorspace=matrix,
             src_color_range=_FULL if full else 1,
             dst_color_range=_FULL,
-            interpolation=FLAGS,
+            interpolation=TO_RGB,
             threads=1,
         )
         plane = rgb.planes[0]
-        return np.ndarray((rgb.height, rgb.width, 3), np.uint8, buffer=plane, strides=(plane.line_size, 3, 1))
+        return np.ndarray(
+            (rgb.height, rgb.width, 3), np.uint8, buffer=memoryview(plane), strides=(plane.line_size, 3, 1)
+        )
 
     return convert

@@ -12,7 +12,7 @@ from av.video.reformatter import VideoReformatter
 
 from models.contracts.film import Encoder
 from models.errors import ConfigurationError
-from video.colour import FLAGS, swscale_matrix
+from video.colour import TO_YUV, swscale_matrix
 
 _FULL: Final = 2
 
@@ -65,7 +65,7 @@ class FilmEncoder:
             dst_colorspace=swscale_matrix(self._encoder.matrix),
             dst_color_range=self._range,
             src_color_range=_FULL,
-            interpolation=FLAGS,
+            interpolation=TO_YUV,
             threads=1,
         )
         frame.pts = time

@@ -1,17 +1,20 @@
-"""The segments of a film as one file, with the sound and all else that its container can hold. Nothing is re-encoded."""
+"""The segments of a film as one file, with the sound and what else its container can hold; nothing is re-encoded."""
+
+from __future__ import annotations  # Packet[...] is a type for the checker alone
 
 import heapq
 import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import av
 import msgspec
 from av.container import InputContainer, OutputContainer
+from av.packet import Packet
 from av.stream import Discard, Stream
-from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
 
 from models.contracts.film import FilmPlan
 from models.errors import BadInput
@@ -20,7 +23,12 @@ from video.probe import open_film
 from video.segment import check_set, plan_digest, read_segment
 
 _MUXERS: Final = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
-_OPTIONS: Final = {"mp4": {"movflags": "+faststart"}, "mov": {"movflags": "+faststart"}, "mkv": {}}
+# Sound that begins before 0 (the lead-in of an encoder) stays there, and the picture where it is.
+_OPTIONS: Final = {
+    "mp4": {"movflags": "+faststart"},
+    "mov": {"movflags": "+faststart"},
+    "mkv": {"avoid_negative_ts": "disabled"},
+}
 # Tags that say how the source's file was made, not what the film is.
 _NOT_COPIED: Final = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
 
@@ -38,7 +46,8 @@ def join_film(source_path: Path, plan: FilmPlan, segments: Sequence[Path], out: 
     """Write the film to `out`, which appears whole or not at all; an older file of the name is replaced.
 
     `segments`: the stored segments in the order of the plan. One segment is in memory at a time. `BadInput`: a
-    segment is missing, of another plan, or has other headers or frames. Repeating the call writes the same film.
+    segment is missing, of another plan, or has other headers or frames. `TryLater`: the disk is full or fails.
+    Repeating the call writes the same film.
     """
     check_set(segments, plan)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
@@ -60,24 +69,39 @@ def _write(
     source: InputContainer, output: OutputContainer, plan: FilmPlan, segments: Sequence[Path]
 ) -> tuple[int, int]:
     picture = _add_picture(output, plan)
-    copies = {index: _add_copy(output, source.streams[index]) for index in plan.keep}
+    covers = {track.index for track in plan.source.tracks if track.kind == "cover"} & set(plan.keep)
+    if plan.container == "mkv":
+        for index in covers:
+            _attach_cover(output, source.streams[index])
+    else:
+        covers = set()
+    copies = {index: _add_copy(output, source.streams[index]) for index in plan.keep if index not in covers}
     _copy_tags(source, output, plan, picture)
     output.start_encoding()
     header = bytes(picture.codec_context.extradata or b"")
     counts = {True: 0, False: 0}
     own = _picture_packets(plan, segments, picture, header)
     for _, is_picture, packet in heapq.merge(own, _copied_packets(source, copies), key=lambda each: each[0]):
-        output.mux_one(packet)
+        _mux(output, packet)
         counts[is_picture] += 1
     return counts[True], counts[False]
+
+
+def _mux(output: OutputContainer, packet: Packet[Stream]) -> None:
+    try:
+        output.mux_one(packet)
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise  # `open_film` tells a full disk from a bad film
+        what = f"stream {packet.stream_index} at {packet.pts}"
+        raise BadInput(f"a packet of the result's {what} does not fit into {output.format.name}: {error}") from error
 
 
 def _add_picture(output: OutputContainer, plan: FilmPlan) -> Stream:
     encoder = plan.encoder
     stream = output.add_stream(encoder.codec, rate=Fraction(*encoder.rate))
-    context = stream.codec_context
-    assert isinstance(context, VideoCodecContext)
-    configure(context, encoder)
+    assert isinstance(stream, VideoStream)
+    configure(stream.codec_context, encoder)
     stream.time_base = Fraction(*encoder.time_base)
     if plan.source.display_matrix:
         stream.set_display_matrix(plan.source.display_matrix)
@@ -85,10 +109,21 @@ def _add_picture(output: OutputContainer, plan: FilmPlan) -> Stream:
 
 
 def _add_copy(output: OutputContainer, stream: Stream) -> Stream:
-    copy = output.add_stream_from_template(stream)
+    copy = output.add_stream_from_template(stream, opaque=True)
     copy.metadata.update(_tags(stream.metadata))
     copy.disposition = stream.disposition
     return copy
+
+
+def _attach_cover(output: OutputContainer, stream: Stream) -> None:
+    """Matroska holds covers as attached files."""
+    with open_film(Path(stream.container.name.removeprefix("file:"))) as container:
+        data = next(
+            (bytes(packet) for packet in container.demux(container.streams[stream.index]) if packet.size), b""
+        )
+    codec = stream.codec_context.name
+    ending, kind = ("png", "image/png") if codec == "png" else ("jpg", "image/jpeg")
+    output.add_attachment(f"cover.{ending}", kind, data)
 
 
 def _copy_tags(source: InputContainer, output: OutputContainer, plan: FilmPlan, picture: Stream) -> None:
@@ -106,20 +141,18 @@ def _tags(metadata: dict[str, str]) -> dict[str, str]:
 
 def _picture_packets(
     plan: FilmPlan, segments: Sequence[Path], stream: Stream, header: bytes
-) -> Iterator[tuple[Fraction, bool, av.Packet]]:
+) -> Iterator[tuple[Fraction, bool, Packet[Stream]]]:
     """Packets of all segments with their times in seconds."""
     digest = plan_digest(plan)
     unit = Fraction(*plan.encoder.time_base)
     for index, path in enumerate(segments):
         segment = read_segment(path, plan, index, digest)
         if segment.header != header:
-            raise BadInput(
-                f"segment {index} has other encoder headers than this machine makes: another version of x264?"
-            )
+            raise BadInput(f"segment {index} has other headers than the encoder here makes: another version of x264?")
         ends = [*segment.times[1:], plan.segments[index].stop]
         keys = set(segment.keys)
         for number, (time, end, data) in enumerate(zip(segment.times, ends, segment.packets, strict=True)):
-            packet = av.Packet(data)
+            packet: Packet[Stream] = Packet(data)
             packet.stream = stream
             packet.time_base = unit
             packet.pts = packet.dts = time
@@ -128,8 +161,15 @@ def _picture_packets(
             yield time * unit, True, packet
 
 
-def _copied_packets(source: InputContainer, copies: dict[int, Stream]) -> Iterator[tuple[Fraction, bool, av.Packet]]:
-    """Packets of the copied streams, in the order of the source's file, with the seconds until which they can wait."""
+def _is_gap(packet: Packet[Stream]) -> bool:
+    """An empty text, by which MP4 fills the time between two; its writer adds them itself."""
+    return packet.size == 2 and packet.stream.type == "subtitle" and packet.stream.name == "mov_text"
+
+
+def _copied_packets(
+    source: InputContainer, copies: dict[int, Stream]
+) -> Iterator[tuple[Fraction, bool, Packet[Stream]]]:
+    """Packets of the copied streams, in the order of the source's file, with times in seconds that never go back."""
     if not copies:
         return
     for stream in source.streams:
@@ -137,9 +177,13 @@ def _copied_packets(source: InputContainer, copies: dict[int, Stream]) -> Iterat
             stream.discard = Discard.all
     reached = Fraction(-(10**9))
     for packet in source.demux([source.streams[index] for index in copies]):
-        if packet.dts is None and packet.pts is None:
-            continue  # the end of a stream
-        stamp: Any = packet.dts if packet.dts is not None else packet.pts
+        if not packet.size or _is_gap(packet):
+            continue
+        if packet.dts is None:
+            packet.dts = packet.pts if packet.pts is not None else 0  # covers have no time
+        if packet.pts is None:
+            packet.pts = packet.dts
+        stamp = packet.dts
         reached = max(reached, stamp * packet.time_base)
         packet.stream = copies[packet.stream.index]
         yield reached, False, packet

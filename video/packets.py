@@ -1,17 +1,22 @@
 """The packets of a film's picture: which frames they make, at what times, and from where those can be decoded."""
 
+from __future__ import annotations  # Packet[...] is a type for the checker alone
+
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 import av
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.stream import VideoStream
 
 from models.contracts.film import Limits, Seek, Source
 from models.errors import BadInput
-from video.probe import one_thread, open_film, picture
+from video.probe import open_film, picture, prepare_decoder
 
 Marks = Literal["pts", "dts", "count"]
 
@@ -72,7 +77,7 @@ def _read_packets(path: Path, source: Source, limits: Limits) -> tuple[list[_Pac
     return packets, shown
 
 
-def _is_shown(codec: str, packet: av.Packet) -> bool:
+def _is_shown(codec: str, packet: Packet[VideoStream]) -> bool:
     """Whether a packet makes a frame. VP8 and VP9 have packets that only serve as a reference."""
     if codec == "vp8":
         return bool(bytes(packet)[0] & 0x10)
@@ -93,8 +98,8 @@ def _timeline(marks_by: Marks, packets: list[_Packet], shown: list[int], step: f
     if marks_by == "pts":
         times = marks = [stamp for stamp in stamps if stamp is not None]
     else:
-        ordered = sorted(stamp for number in shown if (stamp := packets[number].dts) is not None)
-        times = ordered if len(ordered) == len(shown) else [round(at * step) for at in range(len(shown))]
+        times = _ordered(stamps) or _ordered([packets[number].dts for number in shown])
+        times = times or [round(at * step) for at in range(len(shown))]
         marks = [packets[number].dts or 0 for number in shown] if marks_by == "dts" else list(shown)
     tail = packets[shown[-1]].duration or _usual_step(times)
     starts: list[Seek | None] = [None] * len(shown)
@@ -103,8 +108,14 @@ def _timeline(marks_by: Marks, packets: list[_Packet], shown: list[int], step: f
     return Timeline(marks_by, times, marks, starts, max(tail, 1), notes)
 
 
+def _ordered(stamps: list[int | None]) -> list[int]:
+    """The stamps ascending; none at all if one is missing or occurs twice."""
+    known = {stamp for stamp in stamps if stamp is not None}
+    return sorted(known) if len(known) == len(stamps) else []
+
+
 def _usual_step(times: list[int]) -> int:
-    steps = sorted(later - earlier for earlier, later in zip(times, times[1:], strict=False))
+    steps = sorted(later - earlier for earlier, later in pairwise(times))
     return steps[len(steps) // 2] if steps else 1
 
 
@@ -153,7 +164,7 @@ def decoded_marks(path: Path, marks_by: Marks) -> Iterator[int]:
     """The mark of every frame in the order in which the decoder shows them, from the start of the film."""
     with open_film(path) as container:
         stream = picture(container)
-        one_thread(stream)
+        prepare_decoder(stream)
         for number, packet in enumerate(packets_of(container, stream)):
             if packet is not None:
                 set_mark(packet, marks_by, number)
@@ -164,16 +175,23 @@ def decoded_marks(path: Path, marks_by: Marks) -> Iterator[int]:
             yield from (frame.pts for frame in frames if frame.pts is not None)
 
 
-def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet | None]:
+def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream] | None]:
     """The packets of a stream from where the container is; None at the end, which makes a decoder give up its last.
 
-    Packets without data are left out: a decoder would take one for the end.
+    Packets without data are left out: a decoder would take one for the end. MPEG-4 films of old have two frames in a
+    packet and then an empty one ("packed"): that a decoder knows from the start of the film only, so they are parted.
     """
-    yield from (packet for packet in container.demux(stream) if packet.size)
+    packets = (packet for packet in container.demux(stream) if packet.size)
+    if stream.codec_context.name == "mpeg4":
+        unpack = BitStreamFilterContext("mpeg4_unpack_bframes", stream)
+        for packet in packets:
+            yield from unpack.filter(packet)
+    else:
+        yield from packets
     yield None
 
 
-def set_mark(packet: av.Packet, marks_by: Marks, number: int) -> None:
+def set_mark(packet: Packet[VideoStream], marks_by: Marks, number: int) -> None:
     """Put the mark where the decoder carries it from a packet to its frame: into the presentation time stamp."""
     if marks_by == "dts":
         packet.pts = packet.dts
@@ -189,7 +207,7 @@ def _by_decoding(path: Path, packets: list[_Packet], step: float) -> Timeline:
     note = "the file does not say reliably when its frames are shown: it was decoded once to plan it"
     stamps = [packets[number].pts for number in shown]
     known = [stamp for stamp in stamps if stamp is not None]
-    if len(known) == len(shown) and all(a < b for a, b in zip(known, known[1:], strict=False)):
+    if len(known) == len(shown) and all(a < b for a, b in pairwise(known)):
         return _timeline("pts", packets, shown, step, [note])
     dts = [packet.dts for packet in packets]
     if None not in dts and len(set(dts)) == len(dts) and len(set(shown)) == len(shown):

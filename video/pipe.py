@@ -13,7 +13,7 @@ class Closed(Exception):  # an answer, not an error
 
 
 class Pipe(Generic[T]):
-    """One thread puts and then finishes, another iterates; either may abandon it, which ends the wait of the other."""
+    """One thread puts and then finishes, another iterates; either may abandon it, and ends the other's wait."""
 
     def __init__(self, size: int) -> None:
         self._size = size

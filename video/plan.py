@@ -1,8 +1,12 @@
 """The plan of a film: what every worker must know, so that all parts fit whoever makes them."""
 
 from fractions import Fraction
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Final, Literal
+
+import av
 
 from models.contracts.film import Encoder, FilmOptions, FilmPlan, Limits, Ratio, Segment, Source
 from models.errors import BadInput
@@ -13,13 +17,17 @@ SEGMENT_SECONDS: Final = 4.0
 SEGMENT_FRAMES: Final = 120
 
 _GOP_SECONDS: Final = 2
-_X264: Final = {"preset": "veryfast", "crf": "20", "bf": "0", "threads": "1"}
+# No B-frames: times follow from order, and segments meet without a gap. No macroblock tree: with it x264 reads what
+# it did not write for some sizes, and now and then makes other bytes of the same frames.
+_X264: Final = {"preset": "veryfast", "crf": "22", "bf": "0", "threads": "1", "mbtree": "0"}
 
 # Sound and texts that a container can hold; the rest goes into Matroska.
 _MP4: Final = {"aac", "mp3", "mp2", "ac3", "eac3", "alac", "opus", "flac", "mov_text"}
-_MOV: Final = {"aac", "mp3", "ac3", "eac3", "alac", "mov_text", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be",
-               "pcm_s32le", "pcm_s32be", "pcm_f32le", "pcm_f32be", "pcm_u8", "pcm_s8", "pcm_alaw", "pcm_mulaw"}  # fmt: skip
-_MATROSKA_LACKS: Final = {"mov_text", "eia_608", "dvb_teletext", "unknown"}
+_PCM: Final = {
+    f"pcm_{name}"
+    for name in ("s16le", "s16be", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be", "u8", "s8", "alaw", "mulaw")
+}
+_MOV: Final = {"aac", "mp3", "ac3", "eac3", "alac", "mov_text", *_PCM}
 
 
 def plan_film(
@@ -64,15 +72,16 @@ def _check_length(source: Source, timeline: Timeline, limits: Limits) -> None:
 def _segments(source: Source, timeline: Timeline, seconds: float, frames: int) -> list[Segment]:
     longest = max(seconds / float(Fraction(*source.time_base)), 1.0)
     times = timeline.times
+    stops = [*times[1:], times[-1] + timeline.tail]
     begins = [0]
     for at in range(1, len(times)):
-        if at - begins[-1] >= frames or times[at] - times[begins[-1]] >= longest:
+        if at - begins[-1] >= frames or stops[at] - times[begins[-1]] > longest:
             begins.append(at)
     ends = [*begins[1:], len(times)]
     return [
         Segment(
             start=times[begin],
-            stop=times[end] if end < len(times) else times[-1] + timeline.tail,
+            stop=stops[end - 1],
             first=begin,
             times=times[begin:end],
             mark=timeline.marks[begin],
@@ -110,6 +119,8 @@ def _encoder(source: Source, options: FilmOptions, limits: Limits) -> Encoder:
 def _sample_aspect(source: Source, width: int, height: int) -> Ratio:
     """So that the picture is shown in the same shape whatever its size."""
     aspect = Fraction(*source.sample_aspect) * Fraction(source.width * height, source.height * width)
+    if not Fraction(1, 100) < aspect < 100:
+        return 1, 1  # a mistake of the file
     aspect = aspect.limit_denominator(1000)
     return aspect.numerator, aspect.denominator
 
@@ -120,15 +131,20 @@ def _container(source: Source) -> tuple[Literal["mp4", "mov", "mkv"], set[int]]:
     for name, held in (("mp4", _MP4), ("mov", _MOV)):
         if source.format == name and all(track.codec in held for track in tracks):
             return name, set()  # type: ignore[return-value]  # one of the two
-    return "mkv", {track.index for track in tracks if track.codec in _MATROSKA_LACKS}
+    return "mkv", {track.index for track in tracks if track.codec not in _matroska()}
+
+
+@cache
+def _matroska() -> set[str]:
+    """Names of the codecs that Matroska holds."""
+    with av.open(BytesIO(), "w", format="matroska") as container:
+        return container.supported_codecs
 
 
 def _notes(source: Source, container: str, dropped: set[int]) -> list[str]:
     notes = []
-    if source.format not in (container, "webm") or source.format == "webm":
-        notes.append(f"the result is a Matroska file: H.264 or a track does not fit into {source.format}") if (
-            container != source.format
-        ) else None
+    if source.format != container:
+        notes.append(f"the result is a Matroska file: {source.format} cannot hold it")
     if source.bits > 8:
         notes.append(f"{source.bits} bits a sample become 8")
     if source.colour.transfer in (16, 18):

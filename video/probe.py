@@ -1,5 +1,6 @@
 """What is in a file: opened with care, since anybody may have made it."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -15,36 +16,47 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from models.contracts.film import Colour, Limits, Ratio, Source, Track
-from models.errors import BadInput
+from models.errors import BadInput, TryLater
 
 MIN_SIDE: Final = 16
 """Pixels. Below that there is nothing to stylise, and encoders and networks pad more than they work."""
 
 # Playlists (hls, concat, dash, sdp ...) would make FFmpeg open files and addresses that the uploader names.
 _DEMUXERS: Final = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,nut,mpegvideo,mxf,y4m,gif"
+_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _FORMATS: Final[dict[str, Any]] = {"matroska,webm": "mkv", "avi": "avi", "mpegts": "ts"}
+_SLOWEST, _FASTEST = Fraction(1, 1000), Fraction(1000)
+"""Mean rates beyond are a mistake of the file."""
 _PACKETS_TO_FIRST_FRAME: Final = 1000
+# What a decoder may allocate for a frame, whatever a damaged header claims.
+_DECODED_PIXELS: Final = 8192 * 8192
 _COVER: Final = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
 @contextmanager
 def open_film(path: Path) -> Iterator[InputContainer]:
-    """The file, opened for reading; closed with the block. Whatever FFmpeg cannot read is `BadInput`."""
+    """The file, opened for reading; closed with the block. What FFmpeg cannot read is `BadInput`.
+
+    A disk that fails or is full, also under what the block writes, is `TryLater`.
+    """
     # "file:" keeps a name such as "http:..." a name; bytes that are not text in names and tags stay readable.
     try:
         container = av.open(
             f"file:{path.absolute()}",
             "r",
             container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
+            options={"max_pixels": str(_DECODED_PIXELS)},
             metadata_errors="replace",
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise  # not the film's fault
     except (av.FFmpegError, ValueError) as error:
         raise BadInput(f"not a film that can be read: {_why(error)}; expected mp4, mov, mkv, webm or avi") from error
     try:
         yield container
     except (av.FFmpegError, UnicodeError) as error:
+        if getattr(error, "errno", None) in _DISK:
+            raise TryLater(f"a film cannot be read or written: {_why(error)}") from error
         raise BadInput(f"the film is damaged: {_why(error)}") from error
     finally:
         container.close()
@@ -59,9 +71,11 @@ def picture(container: InputContainer) -> VideoStream:
     return next((each for each in candidates if each.disposition & Disposition.default), candidates[0])
 
 
-def one_thread(stream: VideoStream) -> None:
-    """Makes decoding the same everywhere, and leaves the other cores to other workers."""
-    stream.codec_context.thread_count = 1
+def prepare_decoder(stream: VideoStream) -> None:
+    """One thread: decoding is the same everywhere, and the other cores are left to other workers. Bounded memory."""
+    context = stream.codec_context
+    context.thread_count = 1
+    context.options = {"max_pixels": str(min(max(16 * context.width * context.height, 2**20), _DECODED_PIXELS))}
 
 
 def probe(path: Path, limits: Limits) -> Source:
@@ -108,7 +122,7 @@ def _duration_s(container: InputContainer, stream: VideoStream) -> float:
 
 
 def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
-    one_thread(stream)
+    prepare_decoder(stream)
     for number, packet in enumerate(container.demux(stream)):
         try:
             frames = stream.decode(packet)
@@ -127,6 +141,7 @@ def _source(
     context = stream.codec_context
     matrix = _display_matrix(frame)
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+    rate = min(max(rate, _SLOWEST), _FASTEST).limit_denominator(10_000)
     return Source(
         format=_format(container),
         size_bytes=size_bytes,
@@ -170,10 +185,10 @@ def _range(frame: VideoFrame) -> int:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...]:
-    data = frame.side_data.get(Type.DISPLAYMATRIX)
-    if data is None:
+    side_data: Any = frame.side_data
+    if Type.DISPLAYMATRIX not in side_data:
         return ()
-    numbers = np.frombuffer(data, dtype="<i4")
+    numbers = np.frombuffer(bytes(side_data[Type.DISPLAYMATRIX]), dtype="<i4")
     return tuple(int(number) for number in numbers[:9])
 
 
@@ -183,7 +198,11 @@ def _track(stream: Stream) -> Track:
         kind = "cover" if stream.disposition & _COVER else "video"
     elif kind not in ("audio", "subtitle", "attachment"):
         kind = "data"
-    codec = stream.codec_context.codec.canonical_name if stream.codec_context else stream.name or "unknown"
+    codec = (
+        stream.codec_context.codec.canonical_name
+        if stream.codec_context
+        else getattr(stream, "name", None) or "unknown"
+    )
     return Track(index=stream.index, kind=kind, codec=codec, language=stream.language or "")
 
 

@@ -154,10 +154,11 @@ class _Work:
         times: list[int] = []
         pictures: Pictures = np.empty(0, np.uint8)
         for frame in frames_between(path, plan, segment, stopped):
+            if batch == 1 and frame.picture.flags.c_contiguous:  # nothing to gather, so nothing to copy
+                self.decoded.put(([frame.time], frame.picture[None]))
+                continue
             if not times:
-                left = segment.times[-1] - frame.time  # the last batch may be smaller
-                size = batch if left else 1
-                pictures = np.empty((size, source.height, source.width, 3), np.uint8)
+                pictures = np.empty((batch, source.height, source.width, 3), np.uint8)
             pictures[len(times)] = frame.picture
             times.append(frame.time)
             if len(times) == len(pictures):

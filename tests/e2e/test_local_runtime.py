@@ -23,7 +23,7 @@ def test_a_runtime_starts_heals_and_stops_without_leaving_a_process(penstock: Pe
     assert up["state"] == "ready"
     status = penstock.json("status")
     parts = {part["name"]: part for part in status["parts"]}
-    assert list(parts) == ["azurite", "hub", "functions", "stream", "trainer"]
+    assert list(parts) == ["azurite", "hub", "functions", "stream", "trainer", "video"]
     assert {part["state"] for part in parts.values()} == {"ready"}
     base = penstock.port_base
     assert parts["hub"]["ports"] == {"kafka": base + 1, "amqp": base + 6, "http": base + 7}
@@ -41,7 +41,7 @@ def test_a_runtime_starts_heals_and_stops_without_leaving_a_process(penstock: Pe
     assert again["hub"]["pid"] == parts["hub"]["pid"]
 
     pids = penstock.pids()
-    assert len(pids) == 5
+    assert len(pids) == 6
     assert "functions" in penstock.json("logs", "functions")
     penstock.run("down")
     assert not any(alive(pid) for pid in (*pids.values(), status["supervisor"]))

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,6 @@ class Set:
     azurite: RunningAzurite
     folder: Path
     lock_s: float = 2.0
-    _stack: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
         connection = self.azurite.connection_string
@@ -84,7 +83,9 @@ class Set:
         return "slow"
 
     def style(self, name: str, nodes: list[Any], **weights: Any) -> None:
-        """Register a network, as the live one of `fast`."""
+        """Register a network, as the live one of `fast`; once."""
+        if Registry(self.blobs, model_name(name, "fast")).aliases().aliases.live:
+            return
         graph = model_of(nodes, weights or {"one": np.float32(1), "two": np.float32(2)}).SerializeToString()
         manifest = manifest_of(graph, style=name, quality="fast")
         publish_style(self.blobs, manifest, graph, version="v1", created_at=time.time(), creator="tests")

@@ -199,6 +199,7 @@ def test_the_command_submits_shows_lists_and_cancels(
     shown = CliRunner().invoke(video.app, ["status", job["id"], "--log"], catch_exceptions=False).stdout
     assert f"{FRAMES} of {FRAMES}" in shown
     assert "segment-000019" in shown
+    assert shown.count("ONNX Runtime") == 1  # one network for all segments
 
 
 def test_a_worker_told_to_stop_lets_go_within_its_time_and_another_goes_on(
@@ -213,6 +214,19 @@ def test_a_worker_told_to_stop_lets_go_within_its_time_and_another_goes_on(
         assert scene.videos.get(id).state == VideoState.STYLISING
         with scene.workers():
             assert same(film(scene, scene.ended(id)), undisturbed)
+
+
+def test_a_cancelled_film_gives_its_worker_free_and_leaves_nothing(
+    scene: Set, submit: Callable[..., str], undisturbed: tuple[list[int], np.ndarray]
+) -> None:
+    scene.slow_style()
+    with scene.host() as api, scene.workers():
+        id = submit(style="slow")
+        wait_for(lambda: (job := scene.job(id)) and job.state == VideoState.STYLISING, every_s=0.002)
+        assert api.delete(f"videos/{id}").json()["state"] == "cancelled"
+        assert same(film(scene, scene.ended(submit())), undisturbed)
+        assert api.delete(f"videos/{id}").json()["state"] == "cancelled"
+        assert not list(scene.blobs.list(f"videos-work/{id}/"))
 
 
 def test_an_idle_worker_is_small(scene: Set) -> None:
@@ -250,7 +264,7 @@ def test_a_step_whose_process_dies_each_time_fails_its_job_and_others_go_on(
         wait_for(dies, 120)
         job = scene.videos.get(id)
         assert job.state == VideoState.FAILED
-        assert "gave up after 5 tries; the last: segment" in job.error
+        assert "gave up after 5 tries; the last: " in job.error
         assert "ended with -9" in job.error
         assert scene.ended(submit()).state == VideoState.DONE
 
@@ -265,17 +279,19 @@ def test_workers_killed_at_random_the_joining_one_too_change_nothing(
     with scene.host(), scene.workers(2) as workers:
         id = submit(events=2, style="slow")
         kills = joins = 0
-        next_kill = time.monotonic() + chance.uniform(1, 3)
+        # By progress, not by time: a busy machine starts workers slowly, and each kill must find some at work.
+        next_kill = chance.randint(1, 3)
         while (job := scene.job(id)) is None or not job.state.is_end:
             joining = job is not None and job.state == VideoState.JOINING and joins < 2
-            if joining or time.monotonic() > next_kill:
-                joins += joining
-                kills += 1
+            if joining or (job is not None and job.segments_done >= next_kill):
+                time.sleep(0 if joining else chance.uniform(0, 0.5))
                 for at in range(len(workers)) if joining else [chance.randrange(len(workers))]:
                     workers[at].kill()
                     workers[at].wait()
                     workers[at] = scene.start_worker()
-                next_kill = time.monotonic() + chance.uniform(0.5, 3)
+                kills += 1
+                joins += joining
+                next_kill = scene.videos.get(id).segments_done + chance.randint(1, 4)
             time.sleep(0.003)
         assert kills >= 3
         assert joins >= 1

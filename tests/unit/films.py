@@ -1,167 +1,97 @@
-"""Builders for tests of jobs of films: everything on fakes, and a pipeline whose frames are text."""
+"""Small films, networks whose results are known, and what is in a file."""
 
-import threading
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
-import msgspec
+import av
+import numpy as np
+import numpy.typing as npt
 
-from functions.videos.intake import Intake
-from functions.videos.services import VideoServices
-from functions.videos.sweep import VideoSweeper
-from models.contracts.film import Colour, Encoder, FilmOptions, FilmPlan, Segment, Source
-from models.contracts.videos import VideoJob, VideoMessage
-from models.errors import BadInput
-from models.names import VIDEO_UPLOADS
-from models.ports import BlobInfo
-from models.videos import Videos, job_id
-from models.videowork import VideoWork
-from tests.fakes import FakeBlobs, FakeClock, FakeLinks, FakeQueue, FakeState
-from video.worker.sources import Sources
-from video.worker.steps import Steps
+from models.contracts.film import FilmOptions, FilmPlan, Limits
+from video.join import join_film
+from video.plan import plan_film
+from video.segment import make_segment
 
-FRAMES_EACH = 4
+OPTIONS = FilmOptions(style="none")
+LIMITS = Limits()
 
 
-def film_plan(options: FilmOptions, frames: int) -> FilmPlan:
-    """A plan of `frames` frames, four in a segment."""
-    segments = [
-        Segment(start=first, stop=min(first + FRAMES_EACH, frames), first=first, mark=first,
-                times=list(range(first, min(first + FRAMES_EACH, frames))))
-        for first in range(0, frames, FRAMES_EACH)
-    ]  # fmt: skip
-    return FilmPlan(
-        options=options,
-        style_version="shipped-0123456789ab",
-        source=Source(
-            format="mp4",
-            size_bytes=1,
-            stream=0,
-            codec="h264",
-            width=64,
-            height=36,
-            pixel_format="yuv420p",
-            bits=8,
-            time_base=(1, 24),
-            rate=(24, 1),
-            duration_s=frames / 24,
-        ),
-        container="mp4",
-        ending=".mp4",
-        encoder=Encoder(
-            options={},
-            width=64,
-            height=36,
-            pixel_format="yuv420p",
-            time_base=(1, 24),
-            rate=(24, 1),
-            gop=24,
-            sample_aspect=(1, 1),
-            colour=Colour(),
-            matrix=1,
-        ),
-        keep=[],
-        segments=segments,
-        notes=["a note"],
-    )
+class Same:
+    """A network that leaves pictures as they are."""
+
+    def __init__(self, batch: int = 2) -> None:
+        self.batch = batch
+
+    def __call__(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        return pictures
+
+
+def make_film(
+    source: Path, *, options: FilmOptions = OPTIONS, segment_frames: int = 9, network: Any = None
+) -> tuple[FilmPlan, Path]:
+    """Plan, make all segments, join; the plan and the file."""
+    plan = plan_film(source, options, LIMITS, segment_frames=segment_frames)
+    segments = []
+    for index in range(len(plan.segments)):
+        segments.append(source.with_name(f"{source.stem}-{index}.segment"))
+        segments[-1].write_bytes(make_segment(source, plan, index, network or Same()))
+    out = source.with_name(f"{source.stem}-out{plan.ending}")
+    join_film(source, plan, segments, out)
+    return plan, out
 
 
 @dataclass
-class TextPipeline:
-    """A film is a text of frames, one letter each; its style is upper case."""
+class Facts:
+    """What a player finds in a file."""
 
-    made: list[int] = field(default_factory=list)
-    joined: int = 0
-    during: Callable[[], None] = lambda: None
-    """Called in the middle of each step."""
-
-    def plan(self, source: Path, options: FilmOptions) -> FilmPlan:
-        text = source.read_text()
-        self.during()
-        if not text:
-            raise BadInput("there is no frame in this film")
-        return film_plan(options, len(text))
-
-    def segment(
-        self,
-        source: Path,
-        plan: FilmPlan,
-        index: int,
-        *,
-        progress: Callable[[int], None],
-        stopped: threading.Event,
-    ) -> bytes:
-        part = plan.segments[index]
-        self.during()
-        progress(part.frames)
-        if stopped.is_set():
-            raise InterruptedError
-        self.made.append(index)
-        return source.read_text()[part.start : part.stop].upper().encode()
-
-    def join(self, source: Path, plan: FilmPlan, segments: Sequence[Path], out: Path) -> None:
-        self.during()
-        self.joined += 1
-        out.write_bytes(b"".join(part.read_bytes() for part in segments))
+    times: list[Fraction] = field(default_factory=list)
+    pictures: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    sizes: set[tuple[int, int]] = field(default_factory=set)
+    rotation: int = 0
+    sound: list[list[bytes]] = field(default_factory=list)
+    sound_times: list[list[Fraction]] = field(default_factory=list)
+    texts: list[list[bytes]] = field(default_factory=list)
 
 
-@dataclass
-class Studio:
-    """One function app and one worker on fakes."""
+def facts(path: Path) -> Facts:
+    """Decode a film and read all its packets."""
+    found = Facts()
+    with av.open(str(path)) as container:
+        stream = next(each for each in container.streams.video if not each.disposition & 0x400)
+        stream.codec_context.thread_count = 1
+        for frame in container.decode(stream):
+            assert frame.pts is not None
+            assert stream.time_base is not None
+            found.times.append(frame.pts * stream.time_base)
+            found.pictures.append(np.asarray(frame.to_ndarray(format="gray"), np.uint8))
+            found.sizes.add((frame.width, frame.height))
+            found.rotation = int(frame.rotation)
+    with av.open(str(path)) as container:
+        packets: dict[int, list[Any]] = {each.index: [] for each in container.streams}
+        for packet in container.demux():
+            if packet.size:
+                packets[packet.stream_index].append(packet)
+        for stream in container.streams:
+            data = [bytes(packet) for packet in packets[stream.index]]
+            if stream.type == "audio":
+                found.sound.append(data)
+                found.sound_times.append([packet.pts * packet.time_base for packet in packets[stream.index]])
+            elif stream.type == "subtitle":
+                found.texts.append(data)
+    return found
 
-    folder: Path
-    clock: FakeClock = field(default_factory=FakeClock)
-    pipeline: TextPipeline = field(default_factory=TextPipeline)
 
-    def __post_init__(self) -> None:
-        self.blobs, self.state = FakeBlobs(self.clock), FakeState()
-        self.queue, self.links = FakeQueue(self.clock), FakeLinks(self.clock)
-        self.videos = Videos(self.state, self.clock)
-        self.work = VideoWork(self.blobs, self.videos, self.queue, self.clock)
-        self.intake = Intake(self.videos, self.work)
-        self.sweeper = VideoSweeper(self.work, self.intake, max_age=timedelta(hours=1))
-        self.steps = self.worker("0")
+def assert_same_times(source: Facts, result: Facts, tick: Fraction = Fraction(1, 1000)) -> None:
+    """Frame for frame the same times, within a tick; films whose reader mixes them up are compared in order."""
+    assert len(result.times) == len(source.times)
+    assert all(abs(a - b) <= tick for a, b in zip(sorted(source.times), result.times, strict=True))
 
-    def worker(self, name: str) -> Steps:
-        """Another worker on the same storage."""
-        sources = Sources(self.blobs, self.folder / name, max_bytes=100, max_film_bytes=1000)
-        return Steps(self.work, sources, self.pipeline, self.folder / f"scratch-{name}")
 
-    @property
-    def services(self) -> VideoServices:
-        return VideoServices(
-            clock=self.clock, videos=self.videos, work=self.work, links=self.links, intake=self.intake,
-            sweeper=self.sweeper, link_valid=timedelta(minutes=15), uploads_per_hour=3,
-        )  # fmt: skip
-
-    def put(self, name: str = "film.mp4", frames: str = "abcdefghij", **options: str) -> BlobInfo:
-        """Upload a film of ten frames, in three segments."""
-        return self.blobs.replace(f"{VIDEO_UPLOADS}{name}", frames.encode(), metadata=options)
-
-    def event(self, info: BlobInfo, **changes: str) -> bytes:
-        container, _, name = info.name.partition("/")
-        subject = f"/blobServices/default/containers/{container}/blobs/{name}"
-        return msgspec.json.encode({"subject": subject, "eventType": "Microsoft.Storage.BlobCreated", **changes})
-
-    def start(self, info: BlobInfo | None = None) -> VideoJob:
-        """The job of an upload."""
-        info = info or self.put()
-        assert self.intake.start(info)
-        return self.videos.get(job_id(info, info.metadata))
-
-    def next(self) -> VideoMessage | None:
-        """The next message, taken for good."""
-        item = self.queue.receive(timedelta(seconds=30))
-        if item is None:
-            return None
-        self.queue.delete(item)
-        return msgspec.json.decode(item.body, type=VideoMessage)
-
-    def run(self, steps: int = 1000) -> list[str]:
-        """What came of the steps that wait, and of those that they ask for."""
-        said = []
-        while len(said) < steps and (message := self.next()):
-            said.append(self.steps.do(message))
-        return said
+def assert_same_order(source: Facts, result: Facts) -> None:
+    """Every picture resembles its own source picture more than any neighbour of that."""
+    for number, picture in enumerate(result.pictures):
+        near = range(max(number - 2, 0), min(number + 3, len(source.pictures)))
+        distances = {at: np.abs(source.pictures[at].astype(int) - picture).mean() for at in near}
+        assert min(distances, key=lambda at: distances[at]) == number, f"frame {number}"

@@ -13,7 +13,7 @@ from models.contracts.videos import VideoJob, VideoMessage, VideoState
 from models.errors import BadInput, NotFound, TryLater
 from models.names import video_result_blob, video_work_prefix
 from models.videos import film_options, job_id, safe_name, safe_stem
-from tests.unit.films import Studio
+from tests.unit.studio import Studio
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from functions.films import films
 from functions.videos.uploads import caller_of
 from models.contracts.videos import VideoMessage, VideoState
 from models.errors import TryLater
-from tests.unit.films import Studio
+from tests.unit.studio import Studio
 
 KEY = {"x-functions-key": "a key"}
 

@@ -20,7 +20,7 @@ from infra.wiring.video_steps import claim
 from models.contracts.videos import VideoMessage, VideoState
 from models.worker import Work, Worker
 from tests.fakes import FakeClock, FakeQueue
-from tests.unit.films import Studio
+from tests.unit.studio import Studio
 from tests.waiting import wait_for
 
 # Answers with its pid; what it does besides is named by the job.

@@ -3,6 +3,7 @@
 A step that was done before finds its outcome in storage under the one name it can have, and makes nothing again.
 """
 
+import hashlib
 import logging
 import shutil
 import threading
@@ -119,7 +120,8 @@ class Steps:
             log.info("another worker was first")
         if self.work.progress(job).state.is_end:
             self.work.clear(job.id)
-        return f"{frames} frames, {frames / max(took, 1e-3):.1f} a second, {len(data)} bytes"
+        digest = hashlib.sha256(data).hexdigest()[:12]
+        return f"{frames} frames, {frames / max(took, 1e-3):.1f} a second, {len(data)} bytes, SHA-256 {digest}"
 
     def _join(self, job: VideoJob, _message: VideoMessage) -> str:
         missing = self.work.missing(job)
