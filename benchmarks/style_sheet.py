@@ -1,6 +1,6 @@
 """The contact sheet of the docs: a drawn picture and what every shipped network makes of it.
 
-`python -m benchmarks.style_sheet [OUT]` writes docs/images/styles.png.
+`python -m benchmarks.style_sheet [OUT]` writes docs/images/styles.jpg.
 """
 
 import sys
@@ -32,6 +32,6 @@ def sheet(styles: Path) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    out = Path(sys.argv[1]) if len(sys.argv) > 1 else _ROOT / "docs" / "images" / "styles.png"
+    out = Path(sys.argv[1]) if len(sys.argv) > 1 else _ROOT / "docs" / "images" / "styles.jpg"
     out.parent.mkdir(parents=True, exist_ok=True)
     write_picture(sheet(_ROOT / "video" / "styles"), out)

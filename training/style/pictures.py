@@ -1,6 +1,7 @@
 """Pictures as float tensors: reading, scaling, writing, and the crops of photos that a step of training sees."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
@@ -29,11 +30,14 @@ def read_picture(path: Path) -> Tensor:
 
 
 def write_picture(picture: Tensor, path: Path) -> None:
-    """Write float [3, height, width], RGB 0..1, as PNG; values are clamped and rounded."""
-    frame = av.VideoFrame.from_ndarray(to_bytes(picture), format="rgb24")
-    codec = av.CodecContext.create("png", "w")
+    """Write float [3, height, width], RGB 0..1, as JPEG if `path` ends in .jpg, else as PNG; clamped and rounded."""
+    name, pixels = ("mjpeg", "yuvj444p") if path.suffix == ".jpg" else ("png", "rgb24")
+    frame = av.VideoFrame.from_ndarray(to_bytes(picture), format="rgb24").reformat(format=pixels)
+    codec = av.CodecContext.create(name, "w")
     assert isinstance(codec, av.VideoCodecContext)
-    codec.width, codec.height, codec.pix_fmt = frame.width, frame.height, "rgb24"
+    codec.width, codec.height, codec.pix_fmt = frame.width, frame.height, pixels
+    codec.time_base = Fraction(1)
+    codec.qmin, codec.qmax = 2, 5  # of JPEG: hardly to be seen
     frame.pts = 0
     path.write_bytes(b"".join(bytes(packet) for packet in [*codec.encode(frame), *codec.encode(None)]))
 
