@@ -67,8 +67,8 @@ def stylise_film(
     """Write `source` in the style to `out`, a file or a folder; it appears whole or not at all.
 
     workers: processes; None: one per processor. threads: of each one's network. preview: a .png or .jpg file for one
-    frame before and after. force: replace files that are there. Raises BadInput with a reason for people. However it ends, no process and no partial file
-    stays behind, unless this process is killed outright.
+    frame before and after. force: replace files that are there. Raises BadInput with a reason for people. However it
+    ends, no process and no partial file stays behind, unless this process is killed outright.
     """
     started = time.monotonic()
     workers = workers or max(1, cores() // threads)

@@ -120,8 +120,8 @@ def test_a_file_that_is_there_is_replaced_by_force_only(clip: Path, tmp_path: Pa
     out.write_bytes(b"dear")
     with pytest.raises(BadInput, match="is there already; write to another file, or say --force"):
         stylise_film(clip, out, inverting(), _OPTIONS)
+    (tmp_path / "film.jpg").write_bytes(b"dear")
     with pytest.raises(BadInput, match=r"film\.jpg: is there already"):
-        (tmp_path / "film.jpg").write_bytes(b"dear")
         stylise_film(clip, tmp_path / "new.mp4", inverting(), _OPTIONS, preview=tmp_path / "film.jpg")
     assert out.read_bytes() == b"dear"
     stylise_film(clip, out, inverting(), _OPTIONS, workers=1, force=True)
