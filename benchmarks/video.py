@@ -106,7 +106,7 @@ def _film(
 ) -> int:
     from video.film import stylise_film
 
-    return stylise_film(clip, out, style, _options(style), workers=workers, progress=told).frames
+    return stylise_film(clip, out, style, _options(style), workers=workers, force=True, progress=told).frames
 
 
 def _options(style: Style) -> FilmOptions:

@@ -61,13 +61,14 @@ def stylise_film(
     limits: Limits | None = None,
     providers: Sequence[str] | None = None,
     preview: Path | None = None,
+    force: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Stylised:
     """Write `source` in the style to `out`, a file or a folder; it appears whole or not at all.
 
     workers: processes; None: one per processor. threads: of each one's network. preview: a .png or .jpg file for one
-    frame before and after. Raises BadInput with a reason for people. However it ends, no process and no partial file
-    stays behind, unless this process is killed outright.
+    frame before and after. force: replace files that are there. Raises BadInput with a reason for people. However it
+    ends, no process and no partial file stays behind, unless this process is killed outright.
     """
     started = time.monotonic()
     workers = workers or max(1, cores() // threads)
@@ -75,8 +76,10 @@ def stylise_film(
         plan_for(source, options, limits or Limits(), workers=workers), style_version=style.version
     )
     target = _target(source, out, plan)
+    _check_free(target, force)
     if preview is not None:
         check_preview(preview)
+        _check_free(preview, force)
     meter = _Meter(plan.frames, progress)
     with tempfile.TemporaryDirectory(prefix=f".{target.stem[:80]}-", dir=target.parent) as folder:
         job = Job(source, plan, style, Path(folder), threads, providers)
@@ -127,6 +130,11 @@ class _Meter:
         since, before = self._first or (now, frames)
         fps = (frames - before) / (now - since) if now > since and frames > before else 0.0
         self._told(Progress(frames, self._of, fps, (self._of - frames) / fps if fps else None))
+
+
+def _check_free(path: Path, force: bool) -> None:
+    if path.exists() and not force:
+        raise BadInput(f"{path}: is there already; write to another file, or say --force to replace it")
 
 
 def _target(source: Path, out: Path, plan: FilmPlan) -> Path:

@@ -113,12 +113,21 @@ def upload(settings: "Settings", file: Path, options: dict[str, str]) -> str:
 
     from infra.azure.queues import AzureQueue
     from models.contracts.videos import BlobCreated
+    from models.errors import AlreadyExists
     from models.names import VIDEO_UPLOAD_QUEUE, video_upload_blob
     from models.videos import job_id, safe_name
 
     name = video_upload_blob(secrets.token_hex(10), safe_name(file.name))
+    blobs = context.open_blobs(settings)
     with output.working(f"uploading {file.name}"):
-        sent = context.open_blobs(settings).upload(name, file, metadata=options)
+        try:
+            sent = blobs.upload(name, file, metadata=options)
+        except AlreadyExists:
+            # Nobody else has this name: the client's own first try came through, and its answer was lost.
+            found = blobs.head(name)
+            if found is None:
+                raise
+            sent = found
     container, _, path = name.partition("/")
     event = BlobCreated(subject=f"/blobServices/default/containers/{container}/blobs/{path}")
     AzureQueue(settings.data_storage.get_secret_value(), VIDEO_UPLOAD_QUEUE).send(msgspec.json.encode(event))

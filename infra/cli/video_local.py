@@ -45,6 +45,7 @@ def stylise(
     preview: Annotated[
         Path | None, typer.Option(help="A .png or .jpg file for a frame before and after. [default: beside OUT]")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT and the preview if they are there.")] = False,
     as_json: output.AsJson = False,
 ) -> None:
     """Write a film in a style, on this machine alone."""
@@ -61,6 +62,7 @@ def stylise(
             workers=workers,
             threads=threads,
             preview=preview or _beside(out, source, options),
+            force=force,
             progress=told,
         )
     if as_json:

@@ -1,4 +1,4 @@
-"""The video worker's composition root: `python -m infra.wiring.video [--workers N] [--until-idle S]`.
+"""The video worker's composition root: `python -m infra.wiring.video [--until-idle S]`.
 
 Each worker takes messages of the one queue of films, a step at a time, and has it done by a child process of its own
 (`infra.wiring.video_steps`): with nothing to do it stays small, and a decoder that crashes costs one try.

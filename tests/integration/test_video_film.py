@@ -115,6 +115,19 @@ def test_where_a_film_cannot_be_written_is_said_before_any_work(clip: Path, tmp_
         stylise_film(clip, tmp_path / "film.mp4", inverting(), _OPTIONS, preview=tmp_path / "a.gif")
 
 
+def test_a_file_that_is_there_is_replaced_by_force_only(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "film.mp4"
+    out.write_bytes(b"dear")
+    with pytest.raises(BadInput, match="is there already; write to another file, or say --force"):
+        stylise_film(clip, out, inverting(), _OPTIONS)
+    (tmp_path / "film.jpg").write_bytes(b"dear")
+    with pytest.raises(BadInput, match=r"film\.jpg: is there already"):
+        stylise_film(clip, tmp_path / "new.mp4", inverting(), _OPTIONS, preview=tmp_path / "film.jpg")
+    assert out.read_bytes() == b"dear"
+    stylise_film(clip, out, inverting(), _OPTIONS, workers=1, force=True)
+    assert len(pictures(out)) == 60
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_half_way_no_process_stays_and_after_ctrl_c_no_file(clip: Path, tmp_path: Path, stop: int) -> None:
     painter = Painter(16).onnx()
