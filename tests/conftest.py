@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from infra.local.azurite import RunningAzurite, running_azurite
+
+# Tests that import ONNX Runtime by themselves, too, send nothing to its makers.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 # On a busy machine an example may take any time: no example fails for being slow. Tests need not say so themselves.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -8,12 +8,16 @@ decision lies outside what the model has seen.
 """
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else ONNX Runtime tells its makers of its use
+
 import onnxruntime as ort
 
 

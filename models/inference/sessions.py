@@ -1,18 +1,31 @@
 """onnxruntime sessions as this project runs them."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from models.errors import ModelRefused
 
 
+def runtime() -> Any:
+    """The module `onnxruntime`, imported on first use: a process that never scores does not pay for it.
+
+    Since 1.32 its official Linux builds send usage data to Microsoft unless this variable is set before
+    (https://github.com/microsoft/onnxruntime/blob/main/docs/Privacy.md), and start processes for that. Whoever sets
+    it to something else is left alone.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
+
+
 def open_session(graph: bytes, name: str, inputs: Sequence[str], *, threads: int = 1) -> Any:
     """A session on the CPU; `threads` share one call.
 
-    Raises ModelRefused if `graph` cannot be loaded or takes other inputs. onnxruntime is imported on first use: a
-    process that never scores does not pay for it.
+    Raises ModelRefused if `graph` cannot be loaded or takes other inputs.
     """
-    import onnxruntime as ort
+    ort = runtime()
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from models.inference.sessions import runtime
 from models.style.graph import FRAMES, MEAN, STYLED
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _Frames = npt.NDArray[np.uint8]
 def installed() -> list[str]:
     """Of tensorrt, cuda and cpu, those that the installed wheel has; whether they start is another matter."""
     try:
-        import onnxruntime as ort
+        ort = runtime()
     except ImportError:
         return []
     there = ort.get_available_providers()
@@ -32,8 +33,7 @@ class CpuRunner:
     """A graph on the CPU, in fp32, by `threads` threads. Raises RuntimeError if ONNX Runtime does not take it."""
 
     def __init__(self, model: "ModelProto", *, threads: int) -> None:
-        import onnxruntime as ort
-
+        ort = runtime()
         self._session = _session(model, [_CPU], threads)
         self._name = f"ONNX Runtime {ort.__version__}, CPU, fp32"
 
@@ -54,8 +54,7 @@ class BoundRunner:
     """
 
     def __init__(self, session: Any, name: str, *, device: str = "cuda") -> None:
-        import onnxruntime as ort
-
+        ort = runtime()
         values = ort.OrtValue
         shape = session.get_inputs()[0].shape
         outputs = {each.name: each.shape for each in session.get_outputs()}
@@ -84,8 +83,7 @@ def open_gpu(provider: str, model: "ModelProto", *, cache: Path | None) -> Bound
 
     Raises RuntimeError if the provider does not start there, or does not take the graph.
     """
-    import onnxruntime as ort
-
+    ort = runtime()
     wanted = _TENSORRT if provider == "tensorrt" else _CUDA
     # A graph with a node that only runs on the CPU cannot be captured; it runs all the same.
     for captured in (True, False):
@@ -140,8 +138,7 @@ def run_once(model: "ModelProto", inputs: dict[str, npt.NDArray[Any]], output: s
 
 def _session(model: "ModelProto", providers: list[Any], threads: int) -> Any:
     """A session of the graph. Raises RuntimeError, whatever class of ONNX Runtime's it was."""
-    import onnxruntime as ort
-
+    ort = runtime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

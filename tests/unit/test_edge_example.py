@@ -43,7 +43,7 @@ def test_a_device_scores_itself_as_scikit_learn_does(tmp_path: Path, offset: flo
 def test_the_example_imports_nothing_of_the_project() -> None:
     lines = SCORE.read_text().splitlines()
     imported = {line.split()[1].split(".")[0] for line in lines if line.startswith(("import ", "from "))}
-    assert imported <= {"json", "re", "sys", "collections", "pathlib", "numpy", "onnxruntime"}
+    assert imported <= {"json", "os", "re", "sys", "collections", "pathlib", "numpy", "onnxruntime"}
 
 
 def shifted(of: Readings, offset: float) -> Readings:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from models.errors import ModelRefused
+from models.inference.sessions import runtime
 from models.style.manifest import Image, StyleManifest
 from training.style.evaluate import Scores
 from training.style.graph import INPUT, OUTPUT, style_graph
@@ -165,9 +166,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _difference(network: StyleNetwork, graph: bytes, photo: Tensor) -> int:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = runtime().InferenceSession(graph, providers=["CPUExecutionProvider"])
     height, width = (side // REDUCTION * REDUCTION for side in photo.shape[1:])
     given = resize(photo, height, width)[None]
     with torch.no_grad():

@@ -8,6 +8,7 @@ import torch
 from onnx import helper
 
 from models.errors import ModelRefused
+from models.inference.sessions import runtime
 from models.manifest import TensorSpec
 from models.recommend.fm_bundle import GRAPH_FILE
 from training.graphs import onnx_model
@@ -56,10 +57,8 @@ def check_parity(fit: FmFit, graph: bytes) -> float:
 
     On 20,000 drawn pairs, or all where there are fewer, and with unknown ids. Raises ModelRefused above 1e-5.
     """
-    import onnxruntime
-
     model = fit.model
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = runtime().InferenceSession(graph, providers=["CPUExecutionProvider"])
     user, item = _pairs(model)
     (given,) = session.run(["probability"], {"user": user, "item": item})
     difference = float(np.abs(given - _probability(fit, user, item)).max())
