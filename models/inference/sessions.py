@@ -11,8 +11,8 @@ def runtime() -> Any:
     """The module `onnxruntime`, imported on first use: a process that never scores does not pay for it.
 
     Since 1.32 its official Linux builds send usage data to Microsoft unless this variable is set before
-    (https://github.com/microsoft/onnxruntime/blob/main/docs/Privacy.md), and start processes for that. Whoever sets
-    it to something else is left alone.
+    (https://github.com/microsoft/onnxruntime/blob/main/docs/Privacy.md). Whoever sets it to something else is left
+    alone.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime

@@ -2,7 +2,8 @@
 
 import importlib.util
 import io
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,16 @@ def installed() -> list[str]:
     return ["openvino"] if importlib.util.find_spec("openvino") else []
 
 
+def _runtime() -> Any:
+    """The module `openvino`, without its telemetry: at import that would send an event, from a fork of this process,
+    which may hang there for ever. OpenVINO takes a stand-in of its own where that package is missing.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # how Python marks a missing one
+    import openvino
+
+    return openvino
+
+
 class OpenVinoRunner:
     """A graph on the CPU, by `threads` threads. Raises RuntimeError if OpenVINO does not take it.
 
@@ -27,8 +38,7 @@ class OpenVinoRunner:
     """
 
     def __init__(self, model: "ModelProto", *, threads: int, bf16: bool | None = None) -> None:
-        import openvino
-
+        openvino = _runtime()
         core = openvino.Core()
         if bf16 is None:
             bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")

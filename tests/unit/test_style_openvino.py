@@ -1,5 +1,8 @@
 """OpenVINO against PyTorch and beside ONNX Runtime, where it is installed."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -67,3 +70,10 @@ def test_resizing_cropping_and_blending_are_those_of_onnx_runtime() -> None:
         for each in ("openvino", "cpu")
     )
     assert np.mean((ours.astype(float) - theirs) ** 2) < 255**2 / 10**3.5
+
+
+def test_openvino_is_brought_in_without_what_tells_its_makers_of_its_use() -> None:
+    ask = "import sys; from models.style.openvino_runner import _runtime; _runtime(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert "openvino" in done.stdout.split()
+    assert not [name for name in done.stdout.split() if name.startswith("openvino_telemetry.")]
