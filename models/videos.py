@@ -6,9 +6,10 @@ from typing import Any, Final
 
 import msgspec
 
-from models.contracts.film import FilmOptions
+from models.contracts.film import FilmOptions, Limits
 from models.contracts.videos import VideoJob, VideoState, VideoUpload
 from models.errors import BadInput, NotFound, Superseded, TooMany
+from models.filmlimits import check_size
 from models.names import VIDEO_UPLOADS, escaped, video_log_prefix
 from models.ports import BlobInfo, Clock, Put, StateStore
 from models.records import Records, stamped_id
@@ -23,13 +24,15 @@ _HOUR_S: Final = 3600.0
 _LONGEST_NAME: Final = 80
 _OPTION_NAMES: Final = msgspec.structs.fields(FilmOptions)
 _NUMBERS: Final = ("scale", "strength")
+_LIMITS: Final = Limits()
 _STYLE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def film_options(given: Mapping[str, str]) -> FilmOptions:
+def film_options(given: Mapping[str, str], limits: Limits = _LIMITS) -> FilmOptions:
     """Options from texts, as blob metadata has them; other names are ignored.
 
-    Raises BadInput that says what was expected and what came.
+    Raises BadInput that says what was expected and what came. Whether there is such a style is for
+    `models.style.names`.
     """
     found: dict[str, object] = {"style": DEFAULT_STYLE}
     for field in _OPTION_NAMES:
@@ -39,9 +42,13 @@ def film_options(given: Mapping[str, str]) -> FilmOptions:
     if not _STYLE.fullmatch(str(found["style"])):
         raise BadInput(f"style: expected a name like {DEFAULT_STYLE!r}, got {str(found['style'])[:80]!r}")
     try:
-        return msgspec.convert(found, FilmOptions)
+        options = msgspec.convert(found, FilmOptions)
     except msgspec.ValidationError as error:
         raise BadInput(_wrong_option(found, str(error))) from error
+    if options.size:
+        width, height = (int(side) for side in options.size.split("x"))
+        check_size(width, height, limits, what="size")
+    return options
 
 
 def _number(name: str, text: str) -> float:

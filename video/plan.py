@@ -10,8 +10,9 @@ import av
 
 from models.contracts.film import Encoder, FilmOptions, FilmPlan, Limits, Ratio, Segment, Source
 from models.errors import BadInput
+from models.filmlimits import check_size
 from video.packets import Timeline, read_timeline
-from video.probe import check_size, probe
+from video.probe import probe
 
 SEGMENT_SECONDS: Final = 4.0
 SEGMENT_FRAMES: Final = 120
@@ -95,7 +96,7 @@ def _encoder(source: Source, options: FilmOptions, limits: Limits) -> Encoder:
     width, height = source.width, source.height
     if options.size:
         width, height = (int(side) for side in options.size.split("x"))
-        check_size(width, height, limits)
+        check_size(width, height, limits, what="size")
     rate = Fraction(*source.rate)
     colour = source.colour
     # Not said: as players guess it, by size. RGB sources (0) have none.

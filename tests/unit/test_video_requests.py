@@ -39,7 +39,7 @@ def call(
         headers=KEY if headers is None else headers,
         params=dict(pair.split("=") for pair in query.split("&") if pair),
         route_params={"id": id},
-        body=body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode(),
+        body=body if isinstance(body, bytes) else json.dumps({} if body is None else body).encode(),
     )
     answer = functions[name]._function.get_user_function()(request)
     return answer.status_code, json.loads(answer.get_body()), dict(answer.headers)
@@ -82,18 +82,45 @@ def test_an_upload_is_asked_for_put_and_followed_to_its_end(studio: Studio) -> N
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
+        (b"", "expected JSON like"),
+        (b" \n", "got nothing; {} asks for a film with all defaults"),
         (b"{", "expected JSON like"),
-        (b"[]", "expected JSON like"),
-        (b'{"name": 5}', "expected JSON like"),
-        (b'{"scale": "big"}', "expected JSON like"),
+        (b"[]", "got an array"),
+        (b"null", "got null"),
+        (b'"film.mp4"', "got 'film.mp4'"),
+        (b"name=film.mp4&style=great-wave", "expected JSON like"),
+        (b'{"name": 5}', "name: expected a text, got 5"),
+        (b'{"name": null}', "name: expected a text, got null"),
+        (b'{"style": ["great-wave"]}', "style: expected a text, got an array"),
+        (b'{"size": {"width": 640}}', "size: expected a text, got an object"),
+        (b'{"scale": "big"}', "scale: expected a number, got 'big'"),
+        (b'{"strength": true}', "strength: expected a number, got true"),
         (b'{"name": ""}', "name: expected 1 to 255 characters"),
         (b'{"name": "a\\u0000b"}', "without control characters"),
-        (b'{"name": "\\ud800"}', ""),
+        (b'{"name": "a\\u009b2Jb"}', "without control characters"),
+        (b'{"name": "\\ud800"}', r"half of a surrogate pair in '\ud800'"),
+        (b'{"style": "\\ud800"}', "style: expected a name like"),
         (json.dumps({"name": "x" * 256}).encode(), "got 'xxxx"),
         (b'{"quality": "best"}', "quality: expected 'fast' or 'fine', got 'best'"),
+        (b'{"quality": "fine", "Quality": "fast"}', "strength, size; got one that is called 'Quality'"),
+        (b'{"style": "great-wave", "style": "starry-night"}', "expected each field once, got 'style' more often"),
+        (b'{"\\ud800": 1}', r"got one that is called '\ud800'"),
         (b'{"scale": 7}', "scale: expected a number from 0.25 to 1, got '7.0'"),
+        (b'{"scale": NaN}', "expected numbers as JSON has them, got NaN"),
+        (b'{"strength": -Infinity}', "expected numbers as JSON has them, got -Infinity"),
+        (b'{"strength": 1e999}', "strength: expected a number from 0 to 1"),
+        (b'{"strength": 1' + b"0" * 400 + b"}", "strength: expected a number"),
+        (b'{"strength": 1' + b"0" * 9000 + b"}", "expected JSON like"),
         (b'{"size": "huge"}', "size: expected 'WIDTHxHEIGHT'"),
+        (b'{"size": "0x0"}', "size: expected 'WIDTHxHEIGHT'"),
+        (b'{"size": "1x1"}', "size: expected at least 16x16, got 1x1"),
+        (b'{"size": "99999x99999"}', "size: expected at most 9,437,184 pixels and 8192 a side, got 99999x99999"),
         (b'{"style": "../x"}', "style: expected a name like"),
+        (b'{"style": "vangogh"}', "style: expected composition-vii (fast, fine), great-wave (fast, fine), starry"),
+        (b'{"name": "\xff"}', "expected UTF-8, got a byte that is none at 10"),
+        ("{}".encode("utf-16"), "expected UTF-8"),
+        (b"[" * 16_000, "too many brackets in brackets"),
+        (b'{"name":' * 2_000, "expected JSON like"),
         (b"x" * 20_000, "the film itself goes to upload_url"),
     ],
 )
@@ -103,7 +130,7 @@ def test_a_request_that_cannot_be_is_a_400_that_says_what_was_expected(
     status, answer, _ = call(studio, "POST", body=body)
     assert status == 400
     assert expected in answer["error"]
-    assert not any(partition == "uploads" for _, partition, _ in studio.state.documents)
+    assert studio.state.documents == {}  # nothing is counted either
 
 
 @pytest.mark.parametrize("name", ["..", "../../x.mp4", "a/b'\"\\%2e.mp4", "日本 😀.mp4", "x" * 255])
