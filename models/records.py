@@ -75,7 +75,8 @@ class Records(Generic[Record]):
 
     def remove(self, id: str) -> None:
         """Forget the record; nothing happens if there is none."""
-        self._state.transact(self._container, self._partition, [Remove(_document_id(id))])
+        removals = [Remove(_document_id(id)), *([Remove(_marker(id))] if self._marked else [])]
+        self._state.transact(self._container, self._partition, removals)
 
     def unfinished(self, limit: int | None = None) -> list[str]:
         """Ids of the records that have not ended, the oldest first."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -112,9 +113,10 @@ class Videos:
             state,
             CONTAINER,
             VideoUpload,
-            ended=lambda _: False,
+            ended=lambda upload: bool(upload.job),
             what="video",
             hint="penstock video list",
+            marked=True,
             partition=_UPLOADS,
         )
 
@@ -130,6 +132,14 @@ class Videos:
         if error:
             job = msgspec.structs.replace(job, state=VideoState.FAILED, error=error, ended_at=now)
         return self._jobs.create(id, job)
+
+    def is_known(self, id: str) -> bool:
+        """Whether there is such a job."""
+        try:
+            self.get(id)
+        except NotFound:
+            return False
+        return True
 
     def get(self, id: str) -> VideoJob:
         """The job. Raises NotFound."""
@@ -178,13 +188,21 @@ class Videos:
         return found if found is not None and found.blob == blob else None
 
     def change_upload(self, id: str, change: Callable[[VideoUpload], VideoUpload]) -> VideoUpload:
-        """The upload after `change`, which may be called again. Raises NotFound."""
+        """The upload after `change`, which may be called again; as it is if its film came. Raises NotFound."""
         return self._uploads.change(id, change)
+
+    def awaited(self) -> list[VideoUpload]:
+        """Uploads to which nothing has come, cancelled ones too, the latest first."""
+        found = []
+        for id in self._uploads.unfinished():
+            with suppress(NotFound):  # forgotten meanwhile
+                found.append(self._uploads.get(id))
+        return sorted(found, key=lambda upload: upload.created_at, reverse=True)
 
     def forget_uploads(self, before: float) -> None:
         """Forget uploads whose time ended before `before`, epoch seconds, without a film."""
-        for upload in self._uploads.latest():
-            if not upload.job and upload.expires_at < before:
+        for upload in self.awaited():
+            if upload.expires_at < before:
                 self._uploads.remove(upload.id)
 
     def count_upload(self, caller: str, per_hour: int) -> None:

@@ -54,6 +54,8 @@ class Intake:
         upload = self._videos.upload_of(info.name)
         given = _metadata(info) if upload is None else option_texts(upload.options)
         id = job_id(info, given)
+        if self._videos.is_known(id):
+            return False
         if upload is not None and not self._belongs(upload, id):
             return False
         name = upload.name if upload is not None else info.name.rstrip("/").rpartition("/")[2]
