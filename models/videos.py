@@ -1,6 +1,7 @@
 """Jobs of films in the state store, container `videos`, by compare-and-set; uploads and quotas beside them."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -78,7 +79,9 @@ def option_texts(options: FilmOptions) -> dict[str, str]:
 
 def safe_name(name: str) -> str:
     """`name` as one path segment of a blob that every client can ask for: letters, digits and `_-.` of its end."""
-    return re.sub(r"[^\w.-]", "_", name)[-_LONGEST_NAME:].lstrip(".") or "film"
+    # Composed, since some systems write a letter and its accent apart; clients drop dots at the end.
+    composed = unicodedata.normalize("NFC", name)
+    return re.sub(r"[^\w.-]", "_", composed)[-_LONGEST_NAME:].strip(".") or "film"
 
 
 def safe_stem(name: str) -> str:

@@ -47,7 +47,7 @@ def plan_film(
     source = probe(path, limits)
     timeline = read_timeline(path, source, limits)
     _check_length(source, timeline, limits)
-    container, dropped = _container(source)
+    container, dropped = container_of(source)
     return FilmPlan(
         options=options,
         source=source,
@@ -126,7 +126,7 @@ def _sample_aspect(source: Source, width: int, height: int) -> Ratio:
     return aspect.numerator, aspect.denominator
 
 
-def _container(source: Source) -> tuple[Literal["mp4", "mov", "mkv"], set[int]]:
+def container_of(source: Source) -> tuple[Literal["mp4", "mov", "mkv"], set[int]]:
     """The container of the result, and the tracks that it cannot hold."""
     tracks = [track for track in source.tracks if track.kind in ("audio", "subtitle")]
     for name, held in (("mp4", _MP4), ("mov", _MOV)):

@@ -130,6 +130,14 @@ class Set:
             assert process.stdout is not None
             process.stdout.close()
 
+    def tell(self, blob: str) -> None:
+        """Tell of an upload, as Event Grid does."""
+        event = {
+            "subject": f"/blobServices/default/containers/videos-in/blobs/{blob.partition('/')[2]}",
+            "eventType": "Microsoft.Storage.BlobCreated",
+        }
+        self.uploads.send(json.dumps(event).encode())
+
     def job(self, id: str) -> VideoJob | None:
         try:
             return self.videos.get(id)

@@ -155,6 +155,8 @@ def test_a_name_that_clients_fold_into_another_ends_its_job(studio: Studio, name
 def test_names_become_one_segment_of_a_blob_that_says_something_of_them() -> None:
     assert safe_name("../a b/'c'.mp4") == "_a_b__c_.mp4"
     assert safe_name("grüße.mp4") == "grüße.mp4"
+    assert safe_name("gru\u0308\u00dfe.mp4") == "grüße.mp4"  # as macOS writes it
+    assert safe_name("film..") == "film"
     assert safe_name("...") == safe_name("") == "film"
     assert len(safe_name("x" * 500 + ".mp4")) == 80
     assert (safe_stem("a.b.mp4"), safe_stem(".mp4"), safe_stem("film")) == ("a.b", "mp4", "film")
