@@ -67,6 +67,10 @@ class Records(Generic[Record]):
         """The record. Raises NotFound."""
         return self._decoder.decode(self._document(id).body)
 
+    def exists(self, id: str) -> bool:
+        """Whether there is such a record; it is not read."""
+        return self._state.get(self._container, self._partition, _document_id(id)) is not None
+
     def latest(self, limit: int | None = None) -> list[Record]:
         """Records, the latest first."""
         # Markers come behind all records, since stamps begin with a digit.

@@ -138,11 +138,7 @@ class Videos:
 
     def is_known(self, id: str) -> bool:
         """Whether there is such a job."""
-        try:
-            self.get(id)
-        except NotFound:
-            return False
-        return True
+        return self._jobs.exists(id)
 
     def get(self, id: str) -> VideoJob:
         """The job. Raises NotFound."""

@@ -90,18 +90,19 @@ class VideoSweeper:
     def _uploads(self) -> tuple[int, int]:
         """Jobs that were started, and blobs for which that failed."""
         begun = self._work.clock.now()
+        found = list(self._work.blobs.list(VIDEO_UPLOADS))
+        self._rest_from = self._work.clock.now()
+        self._rest_s = (self._rest_from - begun) * (1 / _LISTING_SHARE - 1)
         started = failed = 0
-        seen: set[tuple[str, str]] = set()
-        for info in self._work.blobs.list(VIDEO_UPLOADS):
-            seen.add((info.name, info.etag))
+        for info in found:
             try:
                 started += self._start(info)
             except PenstockError:
                 log.exception("upload %r cannot be looked after", info.name)
                 failed += 1
-        self._known &= seen
-        self._rest_from = self._work.clock.now()
-        self._rest_s = 0.0 if failed else (self._rest_from - begun) * (1 / _LISTING_SHARE - 1)
+        if failed:
+            self._rest_s = 0.0
+        self._known &= {(info.name, info.etag) for info in found}
         return started, failed
 
     def _start(self, info: BlobInfo) -> bool:

@@ -49,9 +49,17 @@ def save(settings: "Settings", status: VideoStatus, out: Path, *, force: bool) -
         check_out(target, force=force, ending=name.suffix)
         download(settings, status, target)
     except (PenstockError, OSError) as error:
-        fetch = f"penstock video status {status.id} --out {shlex.quote(str(target.with_suffix(name.suffix)))}"
+        fetch = f"penstock video status {status.id} --out {_free(target, name)}"
         raise NotSaved(f"{error}; the film is made and kept, this fetches it: {fetch}") from error
     return target
+
+
+def _free(target: Path, name: Path) -> str:
+    """As an argument: a place for the film `name` near the one that was wanted, where nothing else is lost."""
+    places = (target.with_suffix(name.suffix), target.with_name(name.name))
+    free = next((each for each in places if not each.exists()), None)
+    # Under its own name there can be nothing but the same film.
+    return shlex.quote(str(free)) if free else f"{shlex.quote(str(places[-1]))} --force"
 
 
 def download(settings: "Settings", status: VideoStatus, out: Path) -> None:

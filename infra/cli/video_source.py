@@ -4,6 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from models.contracts.film import Limits
+from models.errors import BadInput
 from models.filmlimits import check_bytes
 
 
@@ -13,9 +14,14 @@ def check_source(file: Path, limits: Limits) -> str:
     Looks at headers and the first frame, as the worker's plan does first. Without PyAV here it sees the file's size
     alone, and gives "".
     """
-    check_bytes(file.stat().st_size, limits)
-    if find_spec("av") is None:
-        return ""
+    try:
+        check_bytes(file.stat().st_size, limits)
+        return _ending(file, limits) if find_spec("av") else ""
+    except BadInput as error:
+        raise BadInput(f"{file.name}: {error}") from error
+
+
+def _ending(file: Path, limits: Limits) -> str:
     from video.plan import container_of
     from video.probe import probe
 

@@ -150,6 +150,11 @@ def test_a_film_is_written_to_a_file_into_a_folder_and_over_a_file_if_that_is_sa
     for there in (out, written, folder):
         with pytest.raises((BadInput, NotSaved), match=r"is there already; .* say --force"):
             penstock("status", job["id"], "--out", there)
+    with pytest.raises(NotSaved) as told:
+        penstock("status", job["id"], "--out", folder)
+    _, _, command = str(told.value).rpartition("this fetches it: ")
+    assert command.endswith(f"{written} --force")
+    penstock(*shlex.split(command)[2:])
     out.write_bytes(b"old")
     penstock("status", job["id"], "--out", out, "--force")
     assert out.read_bytes() == film.read_bytes()
@@ -162,13 +167,15 @@ def test_a_film_of_another_ending_is_not_lost_and_the_command_that_fetches_it_is
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)  # so that the ending is not known before
     shop.ending = ".mkv"
-    out = tmp_path / "my film.mp4"
+    out, other = tmp_path / "my film.mp4", tmp_path / "my film.mkv"
+    other.write_bytes(b"precious")
     with pytest.raises(NotSaved, match=r"my film.mp4: this film becomes a .mkv file") as told:
         penstock("submit", film, "--out", out)
     assert not out.exists()
     _, _, command = str(told.value).rpartition("this fetches it: ")
-    penstock(*shlex.split(command)[2:])
-    assert out.with_suffix(".mkv").read_bytes() == film.read_bytes()
+    job = penstock(*shlex.split(command)[2:])
+    assert (tmp_path / Path(job["result"]).name).read_bytes() == film.read_bytes()
+    assert other.read_bytes() == b"precious"
 
 
 @pytest.mark.parametrize("error", [TryLater("storage is away"), OSError(28, "No space left on device")])
