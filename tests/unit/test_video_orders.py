@@ -195,6 +195,12 @@ def test_a_film_that_cannot_be_fetched_now_is_not_lost(
     assert job["state"] == VideoState.DONE
 
 
+def test_the_limits_are_those_of_the_settings() -> None:
+    settings = Settings(video_max_pixels=1, video_max_seconds=2, video_max_frames=3, video_max_bytes=4)
+    assert settings.film_limits == Limits(max_pixels=1, max_seconds=2, max_frames=3, max_bytes=4)
+    assert Settings().film_limits == Limits()
+
+
 def test_the_endings_that_are_known_here_are_those_of_all_plans() -> None:
     assert set(ENDINGS) == {f".{name}" for name in FilmPlan.__annotations__["container"].__args__}
 
