@@ -58,8 +58,8 @@ def _add_requests(blueprint: func.Blueprint, services: Callable[[], "VideoServic
             here = services()
             return expect_upload(
                 req.get_body(), caller_of(req.headers, req.params),
-                videos=here.videos, links=here.links, clock=here.clock, new_id=lambda: secrets.token_hex(10),
-                valid=here.link_valid, per_hour=here.uploads_per_hour,
+                videos=here.videos, styles=here.styles, limits=here.limits, links=here.links, clock=here.clock,
+                new_id=lambda: secrets.token_hex(10), valid=here.link_valid, per_hour=here.uploads_per_hour,
             )  # fmt: skip
 
         return answer(expect, status=201)

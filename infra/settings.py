@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from models.contracts.film import Limits
 from models.windowspec import WindowSpec
 
 
@@ -121,6 +122,16 @@ class Settings(BaseSettings):
     video_max_frames: int = Field(default=400_000, gt=0)
     video_max_bytes: int = Field(default=16 * 2**30, gt=0)
     """Size of an uploaded film."""
+
+    @property
+    def film_limits(self) -> Limits:
+        """What a film may be at most."""
+        return Limits(
+            max_pixels=self.video_max_pixels,
+            max_seconds=self.video_max_seconds,
+            max_frames=self.video_max_frames,
+            max_bytes=self.video_max_bytes,
+        )
 
     @property
     def spec(self) -> WindowSpec:

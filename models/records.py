@@ -67,6 +67,10 @@ class Records(Generic[Record]):
         """The record. Raises NotFound."""
         return self._decoder.decode(self._document(id).body)
 
+    def exists(self, id: str) -> bool:
+        """Whether there is such a record; it is not read."""
+        return self._state.get(self._container, self._partition, _document_id(id)) is not None
+
     def latest(self, limit: int | None = None) -> list[Record]:
         """Records, the latest first."""
         # Markers come behind all records, since stamps begin with a digit.
@@ -75,7 +79,8 @@ class Records(Generic[Record]):
 
     def remove(self, id: str) -> None:
         """Forget the record; nothing happens if there is none."""
-        self._state.transact(self._container, self._partition, [Remove(_document_id(id))])
+        removals = [Remove(_document_id(id)), *([Remove(_marker(id))] if self._marked else [])]
+        self._state.transact(self._container, self._partition, removals)
 
     def unfinished(self, limit: int | None = None) -> list[str]:
         """Ids of the records that have not ended, the oldest first."""

@@ -1,14 +1,17 @@
 """Jobs of films in the state store, container `videos`, by compare-and-set; uploads and quotas beside them."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 
-from models.contracts.film import FilmOptions
+from models.contracts.film import FilmOptions, Limits
 from models.contracts.videos import VideoJob, VideoState, VideoUpload
 from models.errors import BadInput, NotFound, Superseded, TooMany
+from models.filmlimits import check_size
 from models.names import VIDEO_UPLOADS, escaped, video_log_prefix
 from models.ports import BlobInfo, Clock, Put, StateStore
 from models.records import Records, stamped_id
@@ -23,13 +26,15 @@ _HOUR_S: Final = 3600.0
 _LONGEST_NAME: Final = 80
 _OPTION_NAMES: Final = msgspec.structs.fields(FilmOptions)
 _NUMBERS: Final = ("scale", "strength")
+_LIMITS: Final = Limits()
 _STYLE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def film_options(given: Mapping[str, str]) -> FilmOptions:
+def film_options(given: Mapping[str, str], limits: Limits = _LIMITS) -> FilmOptions:
     """Options from texts, as blob metadata has them; other names are ignored.
 
-    Raises BadInput that says what was expected and what came.
+    Raises BadInput that says what was expected and what came. Whether there is such a style is for
+    `models.style.names`.
     """
     found: dict[str, object] = {"style": DEFAULT_STYLE}
     for field in _OPTION_NAMES:
@@ -39,9 +44,13 @@ def film_options(given: Mapping[str, str]) -> FilmOptions:
     if not _STYLE.fullmatch(str(found["style"])):
         raise BadInput(f"style: expected a name like {DEFAULT_STYLE!r}, got {str(found['style'])[:80]!r}")
     try:
-        return msgspec.convert(found, FilmOptions)
+        options = msgspec.convert(found, FilmOptions)
     except msgspec.ValidationError as error:
         raise BadInput(_wrong_option(found, str(error))) from error
+    if options.size:
+        width, height = (int(side) for side in options.size.split("x"))
+        check_size(width, height, limits, what="size")
+    return options
 
 
 def _number(name: str, text: str) -> float:
@@ -70,7 +79,9 @@ def option_texts(options: FilmOptions) -> dict[str, str]:
 
 def safe_name(name: str) -> str:
     """`name` as one path segment of a blob that every client can ask for: letters, digits and `_-.` of its end."""
-    return re.sub(r"[^\w.-]", "_", name)[-_LONGEST_NAME:].lstrip(".") or "film"
+    # Composed, since some systems write a letter and its accent apart; clients drop dots at the end.
+    composed = unicodedata.normalize("NFC", name)
+    return re.sub(r"[^\w.-]", "_", composed)[-_LONGEST_NAME:].strip(".") or "film"
 
 
 def safe_stem(name: str) -> str:
@@ -105,9 +116,10 @@ class Videos:
             state,
             CONTAINER,
             VideoUpload,
-            ended=lambda _: False,
+            ended=lambda upload: bool(upload.job),
             what="video",
             hint="penstock video list",
+            marked=True,
             partition=_UPLOADS,
         )
 
@@ -123,6 +135,10 @@ class Videos:
         if error:
             job = msgspec.structs.replace(job, state=VideoState.FAILED, error=error, ended_at=now)
         return self._jobs.create(id, job)
+
+    def is_known(self, id: str) -> bool:
+        """Whether there is such a job."""
+        return self._jobs.exists(id)
 
     def get(self, id: str) -> VideoJob:
         """The job. Raises NotFound."""
@@ -171,13 +187,21 @@ class Videos:
         return found if found is not None and found.blob == blob else None
 
     def change_upload(self, id: str, change: Callable[[VideoUpload], VideoUpload]) -> VideoUpload:
-        """The upload after `change`, which may be called again. Raises NotFound."""
+        """The upload after `change`, which may be called again; as it is if its film came. Raises NotFound."""
         return self._uploads.change(id, change)
+
+    def awaited(self) -> list[VideoUpload]:
+        """Uploads to which nothing has come, cancelled ones too, the latest first."""
+        found = []
+        for id in self._uploads.unfinished():
+            with suppress(NotFound):  # forgotten meanwhile
+                found.append(self._uploads.get(id))
+        return sorted(found, key=lambda upload: upload.created_at, reverse=True)
 
     def forget_uploads(self, before: float) -> None:
         """Forget uploads whose time ended before `before`, epoch seconds, without a film."""
-        for upload in self._uploads.latest():
-            if not upload.job and upload.expires_at < before:
+        for upload in self.awaited():
+            if upload.expires_at < before:
                 self._uploads.remove(upload.id)
 
     def count_upload(self, caller: str, per_hour: int) -> None:

@@ -10,8 +10,9 @@ import av
 
 from models.contracts.film import Encoder, FilmOptions, FilmPlan, Limits, Ratio, Segment, Source
 from models.errors import BadInput
+from models.filmlimits import check_size
 from video.packets import Timeline, read_timeline
-from video.probe import check_size, probe
+from video.probe import probe
 
 SEGMENT_SECONDS: Final = 4.0
 SEGMENT_FRAMES: Final = 120
@@ -46,7 +47,7 @@ def plan_film(
     source = probe(path, limits)
     timeline = read_timeline(path, source, limits)
     _check_length(source, timeline, limits)
-    container, dropped = _container(source)
+    container, dropped = container_of(source)
     return FilmPlan(
         options=options,
         source=source,
@@ -95,7 +96,7 @@ def _encoder(source: Source, options: FilmOptions, limits: Limits) -> Encoder:
     width, height = source.width, source.height
     if options.size:
         width, height = (int(side) for side in options.size.split("x"))
-        check_size(width, height, limits)
+        check_size(width, height, limits, what="size")
     rate = Fraction(*source.rate)
     colour = source.colour
     # Not said: as players guess it, by size. RGB sources (0) have none.
@@ -125,7 +126,7 @@ def _sample_aspect(source: Source, width: int, height: int) -> Ratio:
     return aspect.numerator, aspect.denominator
 
 
-def _container(source: Source) -> tuple[Literal["mp4", "mov", "mkv"], set[int]]:
+def container_of(source: Source) -> tuple[Literal["mp4", "mov", "mkv"], set[int]]:
     """The container of the result, and the tracks that it cannot hold."""
     tracks = [track for track in source.tracks if track.kind in ("audio", "subtitle")]
     for name, held in (("mp4", _MP4), ("mov", _MOV)):

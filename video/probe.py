@@ -17,9 +17,7 @@ from av.video.stream import VideoStream
 
 from models.contracts.film import Colour, Limits, Ratio, Source, Track
 from models.errors import BadInput, TryLater
-
-MIN_SIDE: Final = 16
-"""Pixels. Below that there is nothing to stylise, and encoders and networks pad more than they work."""
+from models.filmlimits import check_bytes, check_size
 
 # Playlists (hls, concat, dash, sdp ...) would make FFmpeg open files and addresses that the uploader names.
 _DEMUXERS: Final = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,nut,mpegvideo,mxf,y4m,gif"
@@ -81,10 +79,7 @@ def prepare_decoder(stream: VideoStream) -> None:
 def probe(path: Path, limits: Limits) -> Source:
     """What is in the film, seen by its headers and its first frame; `BadInput` says what is wrong with it."""
     size_bytes = path.stat().st_size
-    if size_bytes == 0:
-        raise BadInput("the file is empty")
-    if size_bytes > limits.max_bytes:
-        raise BadInput(f"the file has {size_bytes:,} bytes, at most {limits.max_bytes:,} are taken")
+    check_bytes(size_bytes, limits)
     with open_film(path) as container:
         stream = picture(container)
         duration_s = _duration_s(container, stream)
@@ -92,17 +87,6 @@ def probe(path: Path, limits: Limits) -> Source:
         frame = _first_frame(container, stream)
         check_size(frame.width, frame.height, limits)
         return _source(container, stream, frame, size_bytes, duration_s)
-
-
-def check_size(width: int, height: int, limits: Limits) -> None:
-    """Refuse a picture that is too small or too large."""
-    if min(width, height) < MIN_SIDE:
-        raise BadInput(f"the picture is {width}x{height}, expected at least {MIN_SIDE}x{MIN_SIDE}")
-    if width * height > limits.max_pixels or max(width, height) > limits.max_side:
-        raise BadInput(
-            f"the picture is {width}x{height}, at most {limits.max_pixels:,} pixels"
-            f" and {limits.max_side} a side are taken"
-        )
 
 
 def _check(stream: VideoStream, duration_s: float, limits: Limits) -> None:

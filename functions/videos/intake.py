@@ -4,15 +4,18 @@ No byte of a film is read here: an event names it, and the worker's machine has 
 """
 
 import logging
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote
 
 import msgspec
 
+from models.contracts.film import FilmOptions, Limits
 from models.contracts.videos import BlobCreated, VideoUpload
 from models.errors import BadInput
 from models.names import VIDEO_UPLOADS
 from models.ports import BlobInfo
+from models.style.names import StyleNames
 from models.videos import Videos, film_options, job_id, option_texts
 from models.videowork import VideoWork
 
@@ -26,9 +29,11 @@ _CREATED: Final = "Microsoft.Storage.BlobCreated"
 class Intake:
     """Opens jobs. Safe to share between threads."""
 
-    def __init__(self, videos: Videos, work: VideoWork) -> None:
+    def __init__(self, videos: Videos, work: VideoWork, styles: StyleNames, limits: Limits) -> None:
         self._videos = videos
         self._work = work
+        self._styles = styles
+        self._limits = limits
 
     def receive(self, body: bytes) -> None:
         """Start the job of the film that an event of Event Grid names, unless it was started before.
@@ -49,14 +54,15 @@ class Intake:
         upload = self._videos.upload_of(info.name)
         given = _metadata(info) if upload is None else option_texts(upload.options)
         id = job_id(info, given)
+        if self._videos.is_known(id):
+            return False
         if upload is not None and not self._belongs(upload, id):
             return False
         name = upload.name if upload is not None else info.name.rstrip("/").rpartition("/")[2]
         try:
             _check_name(info.name)
-            opened = self._videos.open(
-                id, info, name=name, options=film_options(given), caller=upload.caller if upload else ""
-            )
+            options = self._options(given)
+            opened = self._videos.open(id, info, name=name, options=options, caller=upload.caller if upload else "")
         except BadInput as error:
             if self._videos.open(id, info, name=name, options=None, error=str(error)):
                 log.warning("upload %r: video %s failed: %s", info.name, id, error)
@@ -66,6 +72,12 @@ class Intake:
             self._work.ask(id, "plan")
             log.info("upload %r: video %s", info.name, id)
         return opened
+
+    def _options(self, given: Mapping[str, str]) -> FilmOptions:
+        """The options, in a style that there is. Raises BadInput."""
+        options = film_options(given, self._limits)
+        self._styles.check(options.style, options.quality)
+        return options
 
     def _belongs(self, upload: VideoUpload, id: str) -> bool:
         """Whether the film that came by an address is the one that it was given out for."""

@@ -25,10 +25,13 @@ class VideoList(msgspec.Struct, frozen=True):
 
 
 def list_videos(parameters: Mapping[str, str], videos: Videos, clock: Clock) -> VideoList:
-    """Jobs by `state` and `limit`. Raises BadInput for a value that is none."""
+    """Jobs by `state` and `limit`; `expected` are uploads without one. Raises BadInput for other values."""
     limit, state = number_of(parameters, "limit", default=_DEFAULT, most=_MOST), parameters.get("state")
     if state is not None and state not in set(VideoState):
         raise BadInput(f"state: expected {' or '.join(VideoState)}, got {brief(state)}")
+    if state == VideoState.EXPECTED:
+        waiting = [upload for upload in videos.awaited() if not upload.cancelled]
+        return VideoList([_expected(upload) for upload in waiting[:limit]])
     jobs = videos.latest(limit if state is None else _LOOKED_AT)
     if state is not None:
         jobs = [job for job in jobs if job.state == state][:limit]

@@ -5,7 +5,9 @@ from datetime import timedelta
 
 from functions.videos.intake import Intake
 from functions.videos.sweep import VideoSweeper
+from models.contracts.film import Limits
 from models.ports import BlobLinks, Clock
+from models.style.names import StyleNames
 from models.videos import Videos
 from models.videowork import VideoWork
 
@@ -16,6 +18,8 @@ class VideoServices:
 
     clock: Clock
     videos: Videos
+    styles: StyleNames
+    limits: Limits
     work: VideoWork
     links: BlobLinks
     intake: Intake

@@ -43,7 +43,8 @@ def submit_film(settings: "Settings", folder: Path) -> tuple[Path, str]:
 
 def finish_film(settings: "Settings", clip: Path, job: str, picture: Path) -> FilmSummary:
     """What became of the job, once it has ended; writes `picture`. Raises FilmFailed."""
-    from infra.cli.video import download, follow
+    from infra.cli.video import follow
+    from infra.cli.video_out import download
     from models.contracts.film import Limits
     from models.contracts.videos import VideoState
     from video.plan import plan_film

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from infra.cli import context, output
+from infra.cli.video_out import check_out, save
 from models.contracts.videos import VideoState, VideoStatus
 from models.errors import BadInput, NotFound, PenstockError
 
@@ -20,7 +21,8 @@ app = typer.Typer(help="Films in the style of a picture.", no_args_is_help=True)
 _LOOK_EVERY_S: Final = 0.3
 _BEGINS_WITHIN_S: Final = 60.0
 _Wait = Annotated[bool, typer.Option("--wait", help="Return when the job has ended; exit code 1 unless it is done.")]
-_Out = Annotated[Path | None, typer.Option(help="Write the film here; waits.")]
+_Out = Annotated[Path | None, typer.Option(help="Write the film to this file, or into this folder; waits.")]
+_Force = Annotated[bool, typer.Option("--force", help="Replace the file to write if it is there.")]
 
 
 class VideoFailed(PenstockError):
@@ -43,18 +45,19 @@ def submit(
     strength: Annotated[float | None, typer.Option(help="1: the styled picture; 0: the source.")] = None,
     size: Annotated[str | None, typer.Option(help="Of the result, as 640x360; else that of the source.")] = None,
     out: _Out = None,
+    force: _Force = False,
     wait: _Wait = False,
     as_json: output.AsJson = False,
 ) -> None:
     """Upload a film; the workers make it anew in a style."""
-    from models.videos import film_options
-
     given = {"style": style, "quality": quality, "scale": scale, "strength": strength, "size": size}
     options = {name: str(value) for name, value in given.items() if value is not None}
-    film_options(options)
     settings = context.load_settings()
+    ending = _check_order(settings, file, options)
+    if out is not None:
+        check_out(out, force=force, source=file, ending=ending)
     id = upload(settings, file, options)
-    _finish(settings, id, wait=wait, out=out, as_json=as_json)
+    _finish(settings, id, wait=wait, out=out, force=force, as_json=as_json)
 
 
 @app.command()
@@ -62,12 +65,16 @@ def status(
     video: Annotated[str, typer.Argument(help="A job, or `latest`.")] = "latest",
     log: Annotated[bool, typer.Option("--log", help="Print the workers' logs of it as well.")] = False,
     out: _Out = None,
+    force: _Force = False,
     wait: _Wait = False,
     as_json: output.AsJson = False,
 ) -> None:
     """Show how far a film has come."""
     settings = context.load_settings()
-    _finish(settings, _named(_videos(settings), video), wait=wait, out=out, as_json=as_json, log=log)
+    id = _named(_videos(settings), video)
+    if out is not None:
+        check_out(out, force=force)
+    _finish(settings, id, wait=wait, out=out, force=force, as_json=as_json, log=log)
 
 
 @app.command("list")
@@ -76,15 +83,26 @@ def list_videos(
     as_json: output.AsJson = False,
 ) -> None:
     """List films, latest first."""
-    videos = _videos(context.load_settings())
-    found = [_status(job.id, videos) for job in videos.latest(limit)]
+    from functions.videos.queries import status_of
+    from infra.clock import SystemClock
+
+    found = [status_of(job, SystemClock()) for job in _videos(context.load_settings()).latest(limit)]
     if as_json:
         output.print_json(found)
         return
-    rows = [(each.id, each.state, _frames(each), output.moment(each.created_at), each.name) for each in found]
-    table = output.table(("video", "state", "frames", "since", "name"), rows)
-    # A job's name is there to be copied: never shortened, however narrow the terminal.
+    # Two lines each: so it fits 60 columns.
+    rows = [
+        (
+            f"{each.id}\n{each.name}",
+            f"{each.state}\n" + (f"{each.frames_done}/{each.frames}" if each.frames else ""),
+            output.moment(each.created_at).replace(" ", "\n"),
+        )
+        for each in found
+    ]
+    table = output.table(("video, name", "state, frames", "since"), rows)
+    # Both are there to be copied: never cut, however narrow the terminal; long names go on in the next line.
     table.columns[0].min_width = max((len(each.id) for each in found), default=0)
+    table.columns[0].overflow = "fold"
     output.stdout.print(table)
 
 
@@ -105,6 +123,18 @@ def cancel(
     queue = AzureQueue(settings.data_storage.get_secret_value(), VIDEO_QUEUE)
     work = VideoWork(context.open_blobs(settings), videos, queue, SystemClock())
     _show(cancel_video(_named(videos, video), videos, work), as_json)
+
+
+def _check_order(settings: "Settings", file: Path, options: dict[str, str]) -> str:
+    """Refuse what could not become a film before a byte of it is sent; its ending then, "" if not known here."""
+    from infra.cli.video_source import check_source
+    from models.style.names import StyleNames
+    from models.videos import film_options
+
+    limits = settings.film_limits
+    wanted = film_options(options, limits)
+    StyleNames(context.open_blobs(settings)).check(wanted.style, wanted.quality)
+    return check_source(file, limits)
 
 
 def upload(settings: "Settings", file: Path, options: dict[str, str]) -> str:
@@ -153,19 +183,22 @@ def follow(settings: "Settings", id: str, *, until_end: bool, shown: bool = True
             time.sleep(_LOOK_EVERY_S)
 
 
-def download(settings: "Settings", status: VideoStatus, out: Path) -> None:
-    """Write the film of a finished job to `out`."""
-    context.open_blobs(settings).download(status.result, out)
-
-
-def _finish(settings: "Settings", id: str, *, wait: bool, out: Path | None, as_json: bool, log: bool = False) -> None:
+def _finish(
+    settings: "Settings", id: str, *, wait: bool, out: Path | None, force: bool, as_json: bool, log: bool = False
+) -> None:
     waited = wait or out is not None
+    if waited:
+        # Whoever does not wait to the end has to find it again.
+        output.stderr.print(f"video {id}", soft_wrap=True)
     found = follow(settings, id, until_end=waited, shown=not as_json)
-    if out is not None and found.result:
-        download(settings, found, out)
-    _show(found, as_json)
-    if log:
-        _print_logs(settings, found, as_json)
+    written = None
+    try:
+        if out is not None and found.result:
+            written = save(settings, found, out, force=force)
+    finally:
+        _show(found, as_json, written)
+        if log:
+            _print_logs(settings, found, as_json)
     if waited and found.state != VideoState.DONE:
         raise VideoFailed(f"video {found.id} {found.state}" + (f": {found.error}" if found.error else ""))
 
@@ -197,7 +230,7 @@ def _status(id: str, videos: "Videos") -> VideoStatus:
     return status_of(videos.get(id), SystemClock())
 
 
-def _show(found: VideoStatus, as_json: bool) -> None:
+def _show(found: VideoStatus, as_json: bool, written: Path | None = None) -> None:
     if as_json:
         output.print_json(found)
         return
@@ -212,6 +245,7 @@ def _show(found: VideoStatus, as_json: bool) -> None:
         *(("note", note) for note in found.notes),
         ("error", found.error),
         ("result", found.result),
+        ("written", written),
         ("logs", found.log),
     ]
     for name, value in facts:

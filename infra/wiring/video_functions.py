@@ -10,6 +10,7 @@ from infra.azure.links import AzureLinks
 from infra.azure.queues import AzureQueue
 from infra.settings import Settings
 from models.names import VIDEO_QUEUE
+from models.style.names import StyleNames
 from models.videos import Videos
 from models.videowork import VideoWork
 
@@ -20,10 +21,13 @@ def build_videos(base: Services) -> VideoServices:
     connection = settings.data_storage.get_secret_value()
     videos = Videos(base.state, base.clock)
     work = VideoWork(base.blobs, videos, AzureQueue(connection, VIDEO_QUEUE), base.clock)
-    intake = Intake(videos, work)
+    styles = StyleNames(base.blobs)
+    intake = Intake(videos, work, styles, settings.film_limits)
     return VideoServices(
         clock=base.clock,
         videos=videos,
+        styles=styles,
+        limits=settings.film_limits,
         work=work,
         links=AzureLinks(connection, base.clock),
         intake=intake,

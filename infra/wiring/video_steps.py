@@ -44,7 +44,6 @@ def build(settings: Settings, scratch: Path, beat: Callable[[], None]) -> "Steps
     from infra.azure.queues import AzureQueue
     from infra.clock import SystemClock
     from infra.wiring.state import open_state
-    from models.contracts.film import Limits
     from models.names import VIDEO_QUEUE
     from models.style.library import StyleLibrary
     from models.videos import Videos
@@ -56,15 +55,9 @@ def build(settings: Settings, scratch: Path, beat: Callable[[], None]) -> "Steps
     connection, clock = settings.data_storage.get_secret_value(), SystemClock()
     blobs = AzureBlobs(connection)
     work = VideoWork(blobs, Videos(open_state(settings), clock), AzureQueue(connection, VIDEO_QUEUE), clock)
-    limits = Limits(
-        max_pixels=settings.video_max_pixels,
-        max_seconds=settings.video_max_seconds,
-        max_frames=settings.video_max_frames,
-        max_bytes=settings.video_max_bytes,
-    )
     pipeline = FilmPipeline(
         styles=StyleLibrary(files("video") / "styles", blobs),
-        limits=limits,
+        limits=settings.film_limits,
         segment_s=settings.video_segment_s,
         threads=settings.video_threads or max(1, (os.cpu_count() or 1) // max(1, settings.video_workers)),
         cache=settings.video_dir / "compiled",

@@ -86,8 +86,11 @@ class BlobCreated(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     event_type: str = "Microsoft.Storage.BlobCreated"
 
 
-class VideoRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Body of `POST /api/videos`. What is left out is as FilmOptions has it."""
+class VideoRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /api/videos`. What is left out is as FilmOptions has it.
+
+    Other fields are refused: a misspelt option would make another film than the one that was meant.
+    """
 
     name: str = "film"
     style: str | None = None

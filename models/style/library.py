@@ -16,10 +16,10 @@ from models.manifest import Manifest, TensorSpec
 from models.ports import BlobStore
 from models.registry import Registry
 from models.style.manifest import QUALITIES, Image, StyleManifest, is_style_name, read_manifest
+from models.style.names import MODEL_PREFIX, model_name, unknown
 
 KIND: Final = "style"
 MANIFEST_FILE: Final = "style.json"
-_MODEL: Final = "style-"
 _SHIPPED: Final = "shipped-"
 
 
@@ -61,7 +61,7 @@ class StyleLibrary:
         if listed is None:
             listed = next((each for each in self._list_shipped() if _key(each) == (style, quality)), None)
         if listed is None:
-            raise BadInput(self._unknown(style, quality))
+            raise BadInput(unknown(style, quality, [_key(each) for each in self.styles()]))
         return self.open(style, quality, listed.version)
 
     def open(self, style: str, quality: str, version: str) -> Style:
@@ -100,7 +100,7 @@ class StyleLibrary:
         """Names of the registry's models that are styles."""
         if self._blobs is None:
             return []
-        return sorted({info.name.split("/")[1] for info in self._blobs.list(f"models/{_MODEL}")})
+        return sorted({info.name.split("/")[1] for info in self._blobs.list(f"models/{MODEL_PREFIX}")})
 
     def _live(self, model: str) -> Listed | None:
         assert self._blobs is not None
@@ -110,18 +110,6 @@ class StyleLibrary:
             return None
         data = registry.file(registry.manifest(version), MANIFEST_FILE)
         return Listed(read_manifest(data, name=f"{model} {version}"), version)
-
-    def _unknown(self, style: str, quality: str) -> str:
-        there = [_key(each) for each in self.styles()]
-        if qualities := [other for name, other in there if name == style]:
-            return f"style {style}: expected quality {' or '.join(qualities)}, got {quality!r}"
-        names = ", ".join(sorted({name for name, _ in there}))
-        return f"style: expected {names or 'one to be registered first'}, got {style!r}"
-
-
-def model_name(style: str, quality: str) -> str:
-    """The registry's name of a style."""
-    return f"{_MODEL}{style}-{quality}"
 
 
 def publish_style(

@@ -1,6 +1,7 @@
 """Records of films on every state store: one job, markers of those that have not ended, quotas."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
@@ -56,6 +57,22 @@ def test_workers_that_count_at_once_lose_no_count(state: StateStore) -> None:
     assert videos.get(id).segments_done == 20
 
 
+def test_callers_that_ask_at_once_get_no_more_than_their_quota(state: StateStore) -> None:
+    videos = Videos(state, FakeClock())
+    together = threading.Barrier(20)
+
+    def ask(_: int) -> bool:
+        together.wait(30)
+        try:
+            videos.count_upload("caller", 5)
+        except TooMany:
+            return False
+        return True
+
+    with ThreadPoolExecutor(20) as pool:
+        assert sum(pool.map(ask, range(20))) == 5
+
+
 def test_uploads_and_quotas_are_kept_beside_the_jobs(state: StateStore) -> None:
     clock = FakeClock()
     videos = Videos(state, clock)
@@ -76,3 +93,21 @@ def test_uploads_and_quotas_are_kept_beside_the_jobs(state: StateStore) -> None:
     assert videos.upload_of(upload.blob) == upload
     videos.forget_uploads(clock.now() + 2)
     assert videos.upload_of(upload.blob) is None
+    assert videos.awaited() == []
+
+
+def test_an_upload_is_awaited_until_its_film_has_come_and_then_kept(state: StateStore) -> None:
+    videos = Videos(state, FakeClock())
+    for second, id in enumerate(("f1", "0a")):
+        upload = VideoUpload(
+            id=id, blob=f"videos-in/{id}/film.mp4", name=id, options=OPTIONS, caller="c",
+            created_at=float(second), expires_at=1000.0,
+        )  # fmt: skip
+        videos.expect(upload)
+    assert [each.id for each in videos.awaited()] == ["0a", "f1"]
+    videos.change_upload("0a", lambda now: msgspec.structs.replace(now, cancelled=True))
+    assert len(videos.awaited()) == 2
+    videos.change_upload("f1", lambda now: msgspec.structs.replace(now, job="a job"))
+    assert [each.id for each in videos.awaited()] == ["0a"]
+    videos.forget_uploads(2000.0)
+    assert (videos.awaited(), videos.upload("f1").job) == ([], "a job")

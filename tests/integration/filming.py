@@ -28,7 +28,8 @@ from models.contracts.videos import VideoJob
 from models.errors import NotFound
 from models.names import VIDEO_QUEUE, VIDEO_UPLOAD_QUEUE
 from models.registry import Registry
-from models.style.library import model_name, publish_style
+from models.style.library import publish_style
+from models.style.names import model_name
 from models.videos import Videos
 from models.videowork import VideoWork
 from tests.unit.styles import manifest_of, model_of
@@ -128,6 +129,14 @@ class Set:
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
+
+    def tell(self, blob: str) -> None:
+        """Tell of an upload, as Event Grid does."""
+        event = {
+            "subject": f"/blobServices/default/containers/videos-in/blobs/{blob.partition('/')[2]}",
+            "eventType": "Microsoft.Storage.BlobCreated",
+        }
+        self.uploads.send(json.dumps(event).encode())
 
     def job(self, id: str) -> VideoJob | None:
         try:

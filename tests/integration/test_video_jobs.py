@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -60,12 +61,8 @@ def submit(scene: Set, clip: Path) -> Callable[..., str]:
         """The job of a film that was put into storage, of which events tell."""
         name = f"videos-in/film {next(_numbers)}.mp4"
         info = scene.blobs.upload(name, file, metadata={**OPTIONS, **options})
-        event = {
-            "subject": f"/blobServices/default/containers/videos-in/blobs/{name.partition('/')[2]}",
-            "eventType": "Microsoft.Storage.BlobCreated",
-        }
         for _ in range(events):
-            scene.uploads.send(json.dumps(event).encode())
+            scene.tell(name)
         return job_id(info, {**OPTIONS, **options})
 
     return put
@@ -123,6 +120,57 @@ def test_a_film_is_asked_for_put_with_plain_http_made_and_fetched(
         assert "libav" not in Path(f"/proc/{workers[0].pid}/maps").read_text()
         workers[0].send_signal(signal.SIGTERM)
         assert workers[0].wait(10) == 0
+
+
+# Names, and what is left of each in that of its result; the last were put into storage without asking for an address.
+ASKED = {
+    "../../x.mp4": "_.._x",
+    "a/b?c#d%2e&e=f.mp4": "a_b_c_d_2e_e_f",
+    "日本 😀 'q\".mp4": "日本____q_",
+    "film...": "film",
+    "x" * 251 + ".mp4": "x" * 80,
+}
+PUT = {"a/b?c#d%2e&e=f.mp4": "b_c_d_2e_e_f", "日本 😀 'q\".mp4": "日本____q_", "y" * 900 + ".mp4": "y" * 80}
+
+
+def test_films_of_hostile_names_come_back_under_readable_ones(scene: Set, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    make_clip(clip, frames=2, fps=24, size=(32, 32))
+    with scene.host() as api, scene.workers():
+        wanted = {}
+        for name, readable in ASKED.items():
+            upload = api.post("videos", json={"name": name, **OPTIONS}).json()
+            put = httpx.put(upload["upload_url"], headers=upload["headers"], content=clip.read_bytes())
+            assert put.status_code == 201
+            scene.tell(upload["blob"])
+            wanted[upload["id"]] = readable
+        for name, readable in PUT.items():
+            info = scene.blobs.upload(f"videos-in/{name}", clip, metadata=OPTIONS)
+            scene.tell(info.name)
+            wanted[job_id(info, OPTIONS)] = readable
+
+        def done(id: str) -> dict | None:
+            answer = api.get(f"videos/{id}")
+            status = answer.json() if answer.status_code == 200 else {"state": "received"}
+            assert status["state"] not in ("failed", "cancelled"), status
+            return status if status["state"] == "done" else None
+
+        for id, readable in wanted.items():
+            job = wait_for(lambda id=id: done(id))
+            assert job["result"] == f"videos-out/{readable}-{job['id']}.mp4"
+            got = httpx.get(job["download_url"])
+            assert quote(f"{readable}-{job['id']}.mp4") in got.headers["content-disposition"]
+            assert len(got.content) == scene.blobs.head(job["result"]).size
+
+
+def test_odd_requests_are_refused_and_never_an_error_of_ours(scene: Set) -> None:
+    with scene.host() as api:
+        for body in (b"", b"{", b"[" * 16_000, b"\xff", b'{"name": "\\ud800"}', b'{"scale": NaN}', b"x" * 100_000):
+            for kind in ("application/json", "application/x-www-form-urlencoded", "multipart/form-data", "x"):
+                answer = api.post("videos", content=body, headers={"content-type": kind})
+                assert (answer.status_code, list(answer.json())) == (400, ["error"])
+        assert api.post("videos", data={"name": "film.mp4"}).status_code == 400
+        assert api.post("videos", content=b"{}", headers={"content-encoding": "gzip"}).status_code == 201
 
 
 def test_a_killed_worker_and_host_and_doubled_events_change_nothing(

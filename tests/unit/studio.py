@@ -11,11 +11,14 @@ import msgspec
 from functions.videos.intake import Intake
 from functions.videos.services import VideoServices
 from functions.videos.sweep import VideoSweeper
-from models.contracts.film import Colour, Encoder, FilmOptions, FilmPlan, Segment, Source
+from models.contracts.film import Colour, Encoder, FilmOptions, FilmPlan, Limits, Segment, Source
 from models.contracts.videos import VideoJob, VideoMessage
 from models.errors import BadInput
+from models.manifest import Manifest
 from models.names import VIDEO_UPLOADS
 from models.ports import BlobInfo
+from models.registry import Registry
+from models.style.names import StyleNames, model_name
 from models.videos import Videos, job_id
 from models.videowork import VideoWork
 from tests.fakes import FakeBlobs, FakeClock, FakeLinks, FakeQueue, FakeState
@@ -120,7 +123,8 @@ class Studio:
         self.queue, self.links = FakeQueue(self.clock), FakeLinks(self.clock)
         self.videos = Videos(self.state, self.clock)
         self.work = VideoWork(self.blobs, self.videos, self.queue, self.clock)
-        self.intake = Intake(self.videos, self.work)
+        self.styles, self.limits = StyleNames(self.blobs), Limits()
+        self.intake = Intake(self.videos, self.work, self.styles, self.limits)
         self.sweeper = VideoSweeper(self.work, self.intake, max_age=timedelta(hours=1))
         self.steps = self.worker("0")
 
@@ -132,13 +136,35 @@ class Studio:
     @property
     def services(self) -> VideoServices:
         return VideoServices(
-            clock=self.clock, videos=self.videos, work=self.work, links=self.links, intake=self.intake,
-            sweeper=self.sweeper, link_valid=timedelta(minutes=15), uploads_per_hour=3,
+            clock=self.clock, videos=self.videos, styles=self.styles, limits=self.limits, work=self.work,
+            links=self.links, intake=self.intake, sweeper=self.sweeper, link_valid=timedelta(minutes=15),
+            uploads_per_hour=3,
         )  # fmt: skip
 
     def put(self, name: str = "film.mp4", frames: str = "abcdefghij", **options: str) -> BlobInfo:
         """Upload a film of ten frames, in three segments."""
         return self.blobs.replace(f"{VIDEO_UPLOADS}{name}", frames.encode(), metadata=options)
+
+    def register(self, style: str, quality: str, *, live: bool = True) -> None:
+        """Put a style into the registry that nobody ever opens."""
+        registry = Registry(self.blobs, model_name(style, quality))
+        registry.publish(
+            Manifest(
+                kind="style",
+                model=registry.model,
+                version="v1",
+                created_at=1.0,
+                creator="test",
+                inputs=[],
+                outputs=[],
+                metrics={},
+                parameters={},
+                data_fingerprint="",
+            ),
+            {},
+        )
+        if live:
+            registry.promote("v1")
 
     def event(self, info: BlobInfo, **changes: str) -> bytes:
         container, _, name = info.name.partition("/")

@@ -15,7 +15,8 @@ from infra.cli.main import app
 from models.errors import BadInput, ModelRefused
 from models.registry import Registry
 from models.style.core import load_core
-from models.style.library import StyleLibrary, model_name
+from models.style.library import StyleLibrary
+from models.style.names import model_name
 from tests.fakes import FakeBlobs, FakeClock
 from tests.unit.stylenets import TINY, write_photos, write_vgg
 from tests.unit.styles import identity

@@ -9,8 +9,9 @@ from onnx import helper
 
 from models.errors import BadInput, ModelRefused
 from models.registry import Registry
-from models.style.library import StyleLibrary, model_name, publish_style
+from models.style.library import StyleLibrary, publish_style
 from models.style.manifest import Image, StyleManifest
+from models.style.names import model_name
 from models.style.tryout import try_out
 from tests.fakes import FakeBlobs
 from tests.unit.styles import Painter, identity, manifest_of, model_of
@@ -62,7 +63,7 @@ def test_a_style_or_quality_that_is_not_there_is_said_with_what_is(tmp_path: Pat
     with pytest.raises(BadInput, match="style toy: expected quality fine, got 'fast'"):
         library.find("toy", "fast")
     for name in ("starry", "../toy", ""):
-        with pytest.raises(BadInput, match="style: expected toy, got"):
+        with pytest.raises(BadInput, match=r"style: expected toy \(fine\), got"):
             library.find(name, "fine")
     with pytest.raises(BadInput, match="one to be registered first"):
         StyleLibrary(tmp_path / "none").find("toy", "fine")

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from models.contracts.film import FilmOptions
+from models.contracts.film import FilmOptions, Limits
 from models.contracts.videos import VideoJob, VideoMessage, VideoState
 from models.errors import BadInput, NotFound, TryLater
 from models.names import video_result_blob, video_work_prefix
@@ -81,16 +81,39 @@ def test_a_message_that_is_no_event_is_bad_input(studio: Studio, body: bytes) ->
         ({"scale": "big"}, "scale: expected a number, got 'big'"),
         ({"strength": "nan"}, "strength: expected a number from 0 to 1, got 'nan'"),
         ({"size": "640*360"}, "size: expected 'WIDTHxHEIGHT', like '640x360', got '640*360'"),
+        ({"size": "1x1"}, "size: expected at least 16x16, got 1x1"),
+        ({"size": "8193x16"}, "size: expected at most 9,437,184 pixels and 8192 a side, got 8193x16"),
         ({"style": "../../etc"}, "style: expected a name like 'starry-night', got '../../etc'"),
+        (
+            {"style": "vangogh"},
+            "style: expected composition-vii (fast, fine), great-wave (fast, fine), starry-night (fast, fine), "
+            "toy (fast), got 'vangogh'",
+        ),
+        ({"style": "toy"}, "style toy: expected quality fast, got 'fine'"),
     ],
 )
 def test_options_that_cannot_be_end_the_job_with_what_was_expected(
     studio: Studio, metadata: dict[str, str], reason: str
 ) -> None:
+    studio.register("toy", "fast")
     job = studio.start(studio.put(**metadata))
     assert (job.state, job.error, job.options) == (VideoState.FAILED, reason, None)
     assert studio.next() is None
     assert studio.videos.unfinished() == []
+
+
+def test_a_style_of_the_registry_can_be_asked_for_once_it_is_live(studio: Studio) -> None:
+    studio.register("toy", "fast", live=False)
+    job = studio.start(studio.put(style="toy", quality="fast"))
+    assert "got 'toy'" in job.error
+    studio.register("toy", "fast")
+    assert studio.start(studio.put(style="toy", quality="fast")).error == ""
+
+
+def test_the_limits_of_this_installation_hold_for_what_is_asked(studio: Studio) -> None:
+    assert film_options({"size": "640x360"}, Limits(max_pixels=640 * 360)).size == "640x360"
+    with pytest.raises(BadInput, match="at most 230,399 pixels"):
+        film_options({"size": "640x360"}, Limits(max_pixels=640 * 360 - 1))
 
 
 def test_options_are_read_from_texts_and_other_metadata_is_ignored() -> None:
@@ -132,6 +155,8 @@ def test_a_name_that_clients_fold_into_another_ends_its_job(studio: Studio, name
 def test_names_become_one_segment_of_a_blob_that_says_something_of_them() -> None:
     assert safe_name("../a b/'c'.mp4") == "_a_b__c_.mp4"
     assert safe_name("grüße.mp4") == "grüße.mp4"
+    assert safe_name("gru\u0308\u00dfe.mp4") == "grüße.mp4"  # as macOS writes it
+    assert safe_name("film..") == "film"
     assert safe_name("...") == safe_name("") == "film"
     assert len(safe_name("x" * 500 + ".mp4")) == 80
     assert (safe_stem("a.b.mp4"), safe_stem(".mp4"), safe_stem("film")) == ("a.b", "mp4", "film")

@@ -4,7 +4,8 @@ import msgspec
 
 from models.ports import BlobStore, Clock
 from models.registry import Registry
-from models.style.library import model_name, publish_style
+from models.style.library import publish_style
+from models.style.names import model_name
 from training.stamp import creator, stamped
 from training.style.bundle import Bundle, Origin, Trained, card
 

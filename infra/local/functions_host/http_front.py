@@ -116,7 +116,7 @@ def presented_key(request: Request) -> str | None:
 async def request_trigger(request: Request, route_values: Mapping[str, str]) -> Trigger:
     """A request as the worker receives it: lower-case header names, no empty query values, bytes as body.
 
-    Raises BodyTooLarge.
+    Headers of one name are joined with commas. Raises BodyTooLarge.
     """
     body = bytearray()
     async for chunk in request.stream():
@@ -124,7 +124,7 @@ async def request_trigger(request: Request, route_values: Mapping[str, str]) -> 
         if len(body) > MAX_BODY_BYTES:
             raise BodyTooLarge
     query = {name: value for name, value in request.query_params.items() if value}
-    headers = dict(request.headers.items())
+    headers = {name: ",".join(request.headers.getlist(name)) for name in request.headers}
     value = {
         "method": Datum(request.method, "string"),
         "url": Datum(str(request.url), "string"),

@@ -22,6 +22,10 @@ ECHO = """
 @app.route(route="echo/{word}", auth_level="anonymous")
 def echo(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse(req.get_body() + req.route_params["word"].encode())
+
+@app.route(route="header", auth_level="anonymous")
+def header(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse(req.headers["x-word"])
 """
 
 
@@ -46,6 +50,12 @@ def _client(index: Index) -> httpx.AsyncClient:
 async def test_a_quoted_slash_stays_inside_its_route_value(index: Index) -> None:
     async with _client(index) as web:
         assert (await web.post("/api/echo/a%2Fb%20c", content=b"<")).text == "<a/b c"
+
+
+async def test_headers_of_one_name_are_joined(index: Index) -> None:
+    async with _client(index) as web:
+        answer = await web.get("/api/header", headers=[("x-word", "a"), ("X-Word", "b"), ("x-other", "c")])
+        assert answer.text == "a,b"
 
 
 async def test_a_body_beyond_the_limit_is_refused(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
