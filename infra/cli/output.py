@@ -1,10 +1,11 @@
 """How commands print: one JSON document with `--json`, tables and sentences without. Errors go to stderr."""
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
@@ -14,9 +15,25 @@ from rich.table import Table
 from rich.text import Text
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+# What a terminal would obey, tabs and line ends apart.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class _Console(Console):
+    """Texts are shown, whatever is in them: names come from anybody who may write to storage or to the hub."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        super().print(*(visible(each) if isinstance(each, str) else each for each in objects), **how)
+
+
 # No markup: names of devices and paths may hold what rich would take for it.
-stdout = Console(highlight=False, markup=False)
-stderr = Console(stderr=True, highlight=False, markup=False)
+stdout = _Console(highlight=False, markup=False)
+stderr = _Console(stderr=True, highlight=False, markup=False)
+
+
+def visible(text: str) -> str:
+    """`text` with U+FFFD for each control character that is no tab and no line end."""
+    return _CONTROL.sub("\ufffd", text)
 
 
 def print_json(document: Any) -> None:
@@ -34,7 +51,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """A plain table of texts, shown as they are."""
     made = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        made.add_row(*(Text(str(cell)) for cell in row))
+        made.add_row(*(Text(visible(str(cell))) for cell in row))
     return made
 
 
