@@ -1,13 +1,14 @@
 """A style's network, ready for frames of one size, on the best runtime that the machine has.
 
-tensorrt, cuda   ONNX Runtime's GPU providers (`onnxruntime-gpu`), in half precision
+tensorrt, cuda   ONNX Runtime's GPU providers (`onnxruntime-gpu`), in half precision where the network bears it
 openvino         on CPUs, where the package is installed: bf16 where the CPU has units for it, else fp32
 cpu              ONNX Runtime, fp32
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +17,21 @@ from models.contracts.film import FilmOptions
 from models.errors import BadInput, ConfigurationError, ModelRefused
 from models.style import openvino_runner, ort_runner
 from models.style.core import fixed_batch, load_core
+from models.style.gpu import GpuRunner
 from models.style.graph import Framing, wrap
-from models.style.half import halved
 from models.style.manifest import StyleManifest
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+log = logging.getLogger(__name__)
+
 PROVIDERS: Final = ("tensorrt", "cuda", "openvino", "cpu")
-# A GPU wants several frames at once; on a CPU a batch gains nothing and costs memory.
-_BATCHES: Final = {"tensorrt": 4, "cuda": 4}
+Precision = Literal["best", "fp32"]
+"""best: the fastest arithmetic that keeps the picture, which differs between machines. fp32: the same on all."""
+# A GPU wants several frames at once, as far as its memory allows; on a CPU a batch gains nothing and costs memory.
+_GPU_BATCH: Final = 4
+_GPU_PIXELS: Final = 4 * 1920 * 1080
 
 _Frames = npt.NDArray[np.uint8]
 
@@ -85,6 +91,7 @@ def open_network(
     threads: int = 1,
     batch: int | None = None,
     providers: Sequence[str] | None = None,
+    precision: Precision = "best",
     cache: Path | None = None,
 ) -> Network:
     """The network for frames of `height` x `width`, at the scale, strength and size of `options`.
@@ -97,14 +104,24 @@ def open_network(
     core = load_core(graph, manifest)
     refused = []
     for provider in _chosen(providers):
-        size = 1 if fixed_batch(core, manifest) else batch or _BATCHES.get(provider, 1)
+        size = 1 if fixed_batch(core, manifest) else batch or _batch(provider, framing)
         try:
-            runner = _open(provider, core, manifest, framing, batch=size, threads=threads, cache=cache)
+            runner = _open(
+                provider, core, manifest, framing, batch=size, threads=threads, precision=precision, cache=cache
+            )
         except RuntimeError as error:  # what each runtime raises, whatever is wrong
             refused.append(f"{provider}: {_first_line(error)}")
+            log.info("style %s: not by %s", manifest.style, refused[-1])
         else:
             return Network(runner, manifest.style, batch=size, frame=(height, width))
     raise ModelRefused(f"{manifest.file}: no runtime takes this network: {'; '.join(refused)}")
+
+
+def _batch(provider: str, framing: Framing) -> int:
+    if provider not in ("tensorrt", "cuda"):
+        return 1
+    height, width = framing.output
+    return max(1, min(_GPU_BATCH, _GPU_PIXELS // (height * width)))
 
 
 def output_size(options: FilmOptions, height: int, width: int) -> tuple[int, int]:
@@ -144,14 +161,18 @@ def _open(
     *,
     batch: int,
     threads: int,
+    precision: Precision,
     cache: Path | None,
 ) -> Runner:
+    half = precision == "best"
     if provider == "openvino":
-        return openvino_runner.OpenVinoRunner(wrap(core, manifest, framing, batch=batch), threads=threads)
+        model = wrap(core, manifest, framing, batch=batch)
+        return openvino_runner.OpenVinoRunner(model, threads=threads, bf16=None if half else False)
     if provider == "cpu":
         return ort_runner.CpuRunner(wrap(core, manifest, framing, batch=batch), threads=threads)
-    wrapped = wrap(*halved(core, manifest), framing, batch=batch)
-    return ort_runner.open_gpu(provider, wrapped, cache=cache)
+    if provider == "tensorrt" and not half:
+        raise RuntimeError("TensorRT rounds products to TF32; for fp32 there is cuda")
+    return GpuRunner(provider, core, manifest, framing, batch=batch, threads=threads, half=half, cache=cache)
 
 
 def _first_line(error: Exception) -> str:
