@@ -9,6 +9,7 @@ video-logs/<job>/<step>.txt            what the workers logged
 Every step may be done twice, by two processes at once, and after a crash at any point: what is there already stands.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -23,6 +24,8 @@ from models.videos import Videos
 
 FRAMES = "frames"
 """Metadata of a segment: how many frames it holds."""
+RUNTIME = "runtime"
+"""Metadata of a segment: what the network ran on, with its precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,10 @@ class VideoWork:
             int(info.name.rpartition("/")[2]): int(info.metadata.get(FRAMES, 0))
             for info in self.blobs.list(video_segment_prefix(job))
         }
+
+    def runtimes(self, job: str) -> dict[str, int]:
+        """Segments that are there by what the network ran on for them."""
+        return Counter(info.metadata.get(RUNTIME, "") for info in self.blobs.list(video_segment_prefix(job)))
 
     def ask_missing(self, job: VideoJob) -> int:
         """Queue whatever step `job` waits for next; the number of messages."""

@@ -18,6 +18,7 @@ from infra.wiring.threads import run_workers
 from models.contracts.videos import VideoMessage
 from models.errors import NotFound, TryLater
 from models.names import VIDEO_QUEUE
+from models.style.runtimes import providers_of
 from models.videowork import VideoWork
 from models.worker import MAX_TRIES, Work, Worker
 
@@ -65,7 +66,8 @@ def _step(message: VideoMessage) -> str:
 
 
 def workers(settings: Settings, *, idle_s: float | None = None) -> list[Worker[VideoMessage]]:
-    """As many as the settings say."""
+    """As many as the settings say. Raises ConfigurationError for a setting that films would fail by."""
+    providers_of(settings.video_providers)
     connection = settings.data_storage.get_secret_value()
     records = Records(settings)
 

@@ -47,6 +47,7 @@ def build(settings: Settings, scratch: Path, beat: Callable[[], None]) -> "Steps
     from models.contracts.film import Limits
     from models.names import VIDEO_QUEUE
     from models.style.library import StyleLibrary
+    from models.style.runtimes import providers_of
     from models.videos import Videos
     from models.videowork import VideoWork
     from video.worker.films import FilmPipeline
@@ -68,6 +69,8 @@ def build(settings: Settings, scratch: Path, beat: Callable[[], None]) -> "Steps
         segment_s=settings.video_segment_s,
         threads=settings.video_threads or max(1, (os.cpu_count() or 1) // max(1, settings.video_workers)),
         cache=settings.video_dir / "compiled",
+        providers=providers_of(settings.video_providers),
+        precision=settings.video_precision,
     )
     sources = Sources(
         blobs, scratch / "sources", max_bytes=settings.video_cache_bytes, max_film_bytes=settings.video_max_bytes

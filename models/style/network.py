@@ -8,7 +8,7 @@ cpu              ONNX Runtime, fp32
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +20,13 @@ from models.style.core import fixed_batch, load_core
 from models.style.gpu import GpuRunner
 from models.style.graph import Framing, wrap
 from models.style.manifest import StyleManifest
+from models.style.runtimes import PROVIDERS, Precision, providers_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 log = logging.getLogger(__name__)
 
-PROVIDERS: Final = ("tensorrt", "cuda", "openvino", "cpu")
-Precision = Literal["best", "fp32"]
-"""best: the fastest arithmetic that keeps the picture, which differs between machines. fp32: the same on all."""
 # A GPU wants several frames at once, as far as its memory allows; on a CPU a batch gains nothing and costs memory.
 _GPU_BATCH: Final = 4
 _GPU_PIXELS: Final = 4 * 1920 * 1080
@@ -141,8 +139,7 @@ def installed() -> list[str]:
 
 
 def _chosen(wanted: Sequence[str] | None) -> list[str]:
-    if unknown := set(wanted or ()) - set(PROVIDERS):
-        raise ConfigurationError(f"providers: expected some of {', '.join(PROVIDERS)}, got {', '.join(unknown)}")
+    wanted = providers_of(",".join(wanted or ()))
     there = installed()
     chosen = [provider for provider in wanted or there if provider in there]
     if not chosen:

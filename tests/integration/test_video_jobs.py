@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -199,8 +200,8 @@ def test_the_command_submits_shows_lists_and_cancels(
     shown = CliRunner().invoke(video.app, ["status", job["id"], "--log"], catch_exceptions=False).stdout
     assert f"{FRAMES} of {FRAMES}" in shown
     assert "segment-000019" in shown
-    runtimes = shown.count("ONNX Runtime") + shown.count("OpenVINO")
-    assert runtimes == 1  # one network for all segments
+    assert shown.count("style inverted v1: ") == 1  # one network for all segments
+    assert len(re.findall(r"SHA-256 \w+, by (ONNX Runtime|OpenVINO) .*(fp32|bf16)", shown)) == SEGMENTS
 
 
 def test_a_worker_told_to_stop_lets_go_within_its_time_and_another_goes_on(

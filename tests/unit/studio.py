@@ -74,6 +74,7 @@ class TextPipeline:
 
     made: list[int] = field(default_factory=list)
     joined: int = 0
+    runtime: str = "Letters 1.0, fp32"
     during: Callable[[], None] = lambda: None
     """Called in the middle of each step."""
 

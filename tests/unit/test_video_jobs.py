@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from models.errors import BadInput, NotFound, TryLater
 from models.names import video_result_blob, video_work_prefix
 from models.videos import film_options, job_id, safe_name, safe_stem
 from tests.unit.studio import Studio
+from video.worker.headway import Labour
 
 
 @pytest.fixture
@@ -278,6 +281,32 @@ def test_a_worker_that_dies_anywhere_costs_no_more_than_its_step(
     assert dead > 10
 
 
+def test_what_made_each_segment_is_kept_and_said_where_it_differs(
+    studio: Studio, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    job = studio.start()
+    studio.pipeline.runtime = "Letters β, fp16"
+    studio.run(2)
+    assert studio.work.runtimes(job.id) == {"Letters ?, fp16": 1}
+    studio.pipeline.runtime = "Letters 1.0, bf16"
+    studio.run(2)
+    join = studio.next()
+    assert join is not None
+    studio.pipeline.during = lambda: (_ for _ in ()).throw(TryLater("the disk is full"))
+    with pytest.raises(TryLater):
+        studio.steps.do(join)
+    studio.pipeline.during = lambda: None
+    studio.steps.do(join)
+    said = "its segments were made by different runtimes, which may round differently"
+    assert studio.videos.get(job.id).notes == ["a note", f"{said}: Letters 1.0, bf16 (2), Letters ?, fp16 (1)"]
+    assert b"by Letters 1.0, bf16" in studio.blobs.get(f"{job.log}segment-000002.txt").data
+    other = studio.start(studio.put("other.mp4"))
+    studio.run()
+    assert studio.videos.get(other.id).notes == ["a note"]
+    assert b"segments made by Letters 1.0, bf16 (3)" in studio.blobs.get(f"{other.log}join.txt").data
+
+
 # How jobs end otherwise.
 
 
@@ -325,7 +354,7 @@ def test_a_film_that_is_gone_or_too_large_fails(studio: Studio) -> None:
 def test_a_cancelled_job_stops_at_the_next_batch_and_leaves_nothing(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("video.worker.steps._LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("video.worker.headway._LOOK_EVERY_S", 0.0)
     job = studio.start()
     studio.run(1)
     studio.pipeline.during = lambda: studio.work.cancel(job.id) and None
@@ -399,3 +428,40 @@ def test_a_message_is_what_its_contract_says(studio: Studio) -> None:
     job = studio.start()
     body = studio.queue.bodies[0]
     assert msgspec.json.decode(body) == {"version": 1, "kind": "plan", "job": job.id, "segment": 0}
+
+
+# Headway.
+
+
+def test_a_step_that_computes_beats_until_its_job_is_over_and_one_that_waits_does_not(studio: Studio) -> None:
+    job = studio.start()
+    used_s = 0.0
+    labour = Labour(studio.work, job.id, lambda: used_s)
+    assert not labour()
+    used_s += 0.5
+    assert labour()
+    assert not labour()
+    used_s += 0.5
+    studio.work.cancel(job.id)
+    assert not labour()
+
+
+@pytest.mark.parametrize("step", ["plan", "join"])
+def test_planning_and_joining_beat_however_long_they_take(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    monkeypatch.setattr("video.worker.headway._LOOK_EVERY_S", 0.001)
+    beaten = threading.Event()
+    studio.start()
+    studio.run({"plan": 0, "join": 4}[step])
+
+    def long() -> None:
+        beaten.clear()  # what was heard before does not count
+        until = time.monotonic() + 20
+        while not beaten.is_set() and time.monotonic() < until:
+            sum(range(10_000))  # works, and says nothing
+
+    studio.steps.beat = beaten.set
+    studio.pipeline.during = long
+    studio.run(1)
+    assert beaten.is_set()

@@ -15,13 +15,15 @@ import pytest
 
 from infra.settings import Settings
 from infra.wiring.steady import SteadyProcess
-from infra.wiring.video import Records
-from infra.wiring.video_steps import claim
+from infra.wiring.video import Records, workers
+from infra.wiring.video_steps import build, claim
 from models.contracts.videos import VideoMessage, VideoState
+from models.errors import ConfigurationError
 from models.worker import Work, Worker
 from tests.fakes import FakeClock, FakeQueue
 from tests.unit.studio import Studio
 from tests.waiting import wait_for
+from video.worker.films import FilmPipeline
 
 # Answers with its pid; what it does besides is named by the job.
 CHILD = """
@@ -158,6 +160,18 @@ def test_a_stopped_worker_sends_its_message_anew_and_an_idle_one_ends(child: Ste
     assert (item.body, item.dequeue_count, queue.length()) == (body, 1, 1)
     queue.delete(item)
     Worker(queue, poison, Work("films", VideoMessage, child.start), poll_s=0.01, idle_s=0.05).run()
+
+
+def test_a_wrong_name_of_a_runtime_is_said_before_the_first_film() -> None:
+    with pytest.raises(ConfigurationError, match="expected some of tensorrt, cuda, openvino, cpu, got gpu"):
+        workers(Settings(video_providers="openvino, gpu"))
+
+
+def test_the_networks_of_a_worker_run_on_what_its_settings_name(tmp_path: Path) -> None:
+    settings = Settings(video_providers=" openvino,cpu", video_precision="fp32", state_path=tmp_path / "state.sqlite")
+    pipeline = build(settings, tmp_path, lambda: None).pipeline
+    assert isinstance(pipeline, FilmPipeline)
+    assert (pipeline.providers, pipeline.precision) == (["openvino", "cpu"], "fp32")
 
 
 def test_each_process_has_a_folder_of_its_own(tmp_path) -> None:
