@@ -6,7 +6,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from infra.settings import Settings
 from infra.wiring import video
@@ -65,6 +67,19 @@ def test_the_container_runs_the_worker_as_nobody_in_particular_with_the_gpu_runt
             for source in shlex.split(arguments)[:-1]:
                 assert (ROOT / source).exists(), source
     assert "GPL" in (FOLDER / "Containerfile").read_text()
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "there"),
+    [("linux", "x86_64", True), ("linux", "aarch64", False), ("darwin", "arm64", False)],
+)
+def test_make_run_brings_the_fastest_runtime_where_it_was_measured(system: str, machine: str, there: bool) -> None:
+    offered = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    asked = [Requirement(each) for each in offered["run"]]
+    where = {"sys_platform": system, "platform_machine": machine}
+    brought = {extra for each in asked if each.marker is None or each.marker.evaluate(where) for extra in each.extras}
+    assert ("openvino" in brought) == there
+    assert {"cpu", "video"} <= brought
 
 
 def test_the_extra_of_the_container_holds_what_the_worker_imports() -> None:
