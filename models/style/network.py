@@ -17,7 +17,7 @@ from models.contracts.film import FilmOptions
 from models.errors import BadInput, ConfigurationError, ModelRefused
 from models.style import openvino_runner, ort_runner
 from models.style.core import fixed_batch, load_core
-from models.style.gpu import GpuRunner
+from models.style.gpu import GpuRunner, Reference
 from models.style.graph import Framing, wrap
 from models.style.manifest import StyleManifest
 from models.style.runtimes import PROVIDERS, Precision, providers_of
@@ -96,23 +96,29 @@ def open_network(
 
     batch: None for what suits the device. providers: of PROVIDERS, the first that starts is taken; None: all that
     are installed, best first. cache: a folder for what runtimes compile. Raises ModelRefused for a graph that must
-    not or cannot be run, ConfigurationError if none of the providers is installed.
+    not or cannot be run, ConfigurationError if none of the providers is installed and works.
     """
     framing = Framing((height, width), output_size(options, height, width), options.scale, options.strength)
     core = load_core(graph, manifest)
-    refused = []
+    reference = Reference(core, manifest, framing, threads=threads)
+    refused: list[str] = []
+    unusable: list[str] = []
     for provider in _chosen(providers):
         size = 1 if fixed_batch(core, manifest) else batch or _batch(provider, framing)
         try:
             runner = _open(
-                provider, core, manifest, framing, batch=size, threads=threads, precision=precision, cache=cache
-            )
+                provider, core, manifest, framing, reference,
+                batch=size, threads=threads, precision=precision, cache=cache,
+            )  # fmt: skip
         except RuntimeError as error:  # what each runtime raises, whatever is wrong
-            refused.append(f"{provider}: {_first_line(error)}")
-            log.info("style %s: not by %s", manifest.style, refused[-1])
+            why = f"{provider}: {_first_line(error)}"
+            (unusable if isinstance(error, ort_runner.Unusable) else refused).append(why)
+            log.info("style %s: not by %s", manifest.style, why)
         else:
             return Network(runner, manifest.style, batch=size, frame=(height, width))
-    raise ModelRefused(f"{manifest.file}: no runtime takes this network: {'; '.join(refused)}")
+    if not refused:
+        raise ConfigurationError(f"no runtime for networks works on this machine: {'; '.join(unusable)}")
+    raise ModelRefused(f"{manifest.file}: no runtime takes this network: {'; '.join([*unusable, *refused])}")
 
 
 def _batch(provider: str, framing: Framing) -> int:
@@ -155,6 +161,7 @@ def _open(
     core: "ModelProto",
     manifest: StyleManifest,
     framing: Framing,
+    reference: Reference,
     *,
     batch: int,
     threads: int,
@@ -168,8 +175,8 @@ def _open(
     if provider == "cpu":
         return ort_runner.CpuRunner(wrap(core, manifest, framing, batch=batch), threads=threads)
     if provider == "tensorrt" and not half:
-        raise RuntimeError("TensorRT rounds products to TF32; for fp32 there is cuda")
-    return GpuRunner(provider, core, manifest, framing, batch=batch, threads=threads, half=half, cache=cache)
+        raise ort_runner.Unusable("TensorRT rounds products to TF32; for fp32 there is cuda")
+    return GpuRunner(provider, core, manifest, framing, reference, batch=batch, half=half, cache=cache)
 
 
 def _first_line(error: Exception) -> str:

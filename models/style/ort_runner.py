@@ -1,6 +1,8 @@
 """ONNX Runtime: on the CPU, and on a GPU by its CUDA or TensorRT provider with fixed addresses."""
 
+import contextlib
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -23,6 +25,10 @@ _TENSORRT: Final = "TensorrtExecutionProvider"
 _CPU: Final = "CPUExecutionProvider"
 
 _Frames = npt.NDArray[np.uint8]
+
+
+class Unusable(RuntimeError):
+    """The device or its runtime is at fault, and not the network."""
 
 
 def installed() -> list[str]:
@@ -89,13 +95,16 @@ def start_gpu(
 ) -> tuple[BoundRunner, tuple[_Frames, npt.NDArray[np.float32]]]:
     """`model` on the first GPU, and what it makes of `frames`: it has run when this returns.
 
-    `precision` is that of the graph. `cache`: the folder where TensorRT keeps its engines. Raises RuntimeError if the
-    provider does not start there, or does not take or run the graph.
+    `precision` is that of the graph. `cache`: the folder where TensorRT keeps its engines. Raises Unusable if the
+    provider does not start there, RuntimeError if it does not take or run the graph.
     """
+    _find_cuda()
     # A graph with a node that only runs on the CPU cannot be captured, which shows when the session is made; other
     # reasons show in the first run, which records. It runs all the same.
     try:
         return _started(provider, model, frames, precision=precision, captured=True, cache=cache)
+    except Unusable:
+        raise
     except RuntimeError as error:
         log.info("%s without CUDA graphs: %s", provider, error)
     return _started(provider, model, frames, precision=precision, captured=False, cache=cache)
@@ -115,7 +124,7 @@ def _started(
     session = _session(model, options, 1)
     if session.get_providers()[0] != wanted:
         # ONNX Runtime goes on without a provider whose libraries or device are missing.
-        raise RuntimeError(f"{wanted} does not start on this machine")
+        raise Unusable(f"{wanted} does not start on this machine")
     name = f"ONNX Runtime {runtime().__version__}, {wanted.removesuffix('ExecutionProvider')}, {precision}"
     try:
         runner = BoundRunner(session, name)
@@ -123,6 +132,14 @@ def _started(
         return runner, runner.run(frames)  # the first run records, the second one replays
     except Exception as error:  # a class per fault, all made in C++
         raise RuntimeError(str(error)) from error
+
+
+def _find_cuda() -> None:
+    """Load CUDA's and cuDNN's libraries out of their wheels, where they came as wheels; else the system has them."""
+    preload = getattr(runtime(), "preload_dlls", None)
+    if preload is not None:
+        with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
+            preload()
 
 
 def gpu_options(provider: str, *, precision: GpuPrecision, captured: bool, cache: Path | None) -> list[Any]:

@@ -17,7 +17,7 @@ import pytest
 from onnx import helper
 
 from models.contracts.film import FilmOptions
-from models.errors import BadInput, ModelRefused
+from models.errors import BadInput, ConfigurationError, ModelRefused
 from models.style import ort_runner
 from models.style.gpu import probe
 from models.style.network import Network, open_network
@@ -49,6 +49,8 @@ class Gpu:
     starts: set[str] = field(default_factory=lambda: {TENSORRT, CUDA, CPU})
     cannot_open_captured: bool = False
     cannot_run_captured: bool = False
+    cannot_open_half: bool = False
+    cannot_run: bool = False
     wrong: bool = False
     """Its pictures are not those of the network."""
     asked: list[Asked] = field(default_factory=list)
@@ -65,6 +67,7 @@ class Gpu:
         )
         made.get_available_providers = lambda: [TENSORRT, CUDA, CPU]
         made.InferenceSession = self.session
+        made.preload_dlls = self.preload
         made.OrtValue = types.SimpleNamespace(
             ortvalue_from_numpy=lambda value, _device, _id: _Value.ortvalue_from_numpy(value),
             ortvalue_from_shape_and_type=lambda shape, form, _device, _id: _Value.ortvalue_from_shape_and_type(
@@ -72,6 +75,9 @@ class Gpu:
             ),
         )
         return made
+
+    def preload(self) -> None:
+        print("Failed to load libcudnn.so.9")
 
     def session(self, data: bytes, options: Any, *, providers: list[Any], enable_fallback: int) -> Any:
         assert not enable_fallback  # or ONNX Runtime would hide what is raised here
@@ -81,6 +87,8 @@ class Gpu:
         self.asked.append(asked)
         if asked.captured and self.cannot_open_captured:
             raise RuntimeError("cannot use the CUDA Graph feature as requested")
+        if half and self.cannot_open_half:
+            raise ValueError("no kernel for Resize(float16)\nat node 3")
         return _Session(
             self, asked, onnxruntime.InferenceSession(rounding(data) if half else data, options, providers=[CPU])
         )
@@ -111,6 +119,8 @@ class _Session:
         self.asked.runs += 1
         if self.asked.captured and self.gpu.cannot_run_captured:
             raise ValueError("operation not permitted when stream is capturing")
+        if self.gpu.cannot_run:
+            raise ValueError("out of memory")
         self.real.run_with_iobinding(binding)
         if self.gpu.wrong:
             styled = next(each for each in binding.get_outputs() if each.shape()[-1:] == [3])
@@ -146,8 +156,11 @@ def exceeding() -> bytes:
     return model_of(nodes, {"large": np.float32(300)}).SerializeToString()
 
 
-def test_the_best_provider_is_asked_first_in_half_precision_with_recorded_graphs(gpu: Gpu, tmp_path: Path) -> None:
+def test_the_best_provider_is_asked_first_in_half_precision_with_recorded_graphs(
+    gpu: Gpu, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     network = opened(Painter().onnx(), multiple=2, cache=tmp_path)
+    assert capfd.readouterr() == ("", "Failed to load libcudnn.so.9\n")  # results are printed to the one
     assert gpu.tried == [(TENSORRT, True, True)]
     assert network.describe() == f"ONNX Runtime {onnxruntime.__version__}, Tensorrt, fp16"
     (asked,) = (each for each in gpu.asked if each.provider == TENSORRT)
@@ -159,11 +172,22 @@ def test_the_best_provider_is_asked_first_in_half_precision_with_recorded_graphs
 def test_a_provider_that_does_not_start_is_passed_over_and_never_taken_for_another(gpu: Gpu) -> None:
     gpu.starts = {CUDA, CPU}
     assert ", CUDA, fp16" in opened(identity()).describe()
-    assert gpu.tried == [(TENSORRT, True, True), (TENSORRT, True, False), (CUDA, True, True)]
+    assert gpu.tried == [(TENSORRT, True, True), (CUDA, True, True)]
     gpu.starts = {CPU}
     assert ", CPU, fp32" in opened(identity()).describe()
-    with pytest.raises(ModelRefused, match="cuda: CUDAExecutionProvider does not start on this machine"):
+
+
+def test_where_no_provider_works_the_machine_is_at_fault_and_not_the_style(gpu: Gpu) -> None:
+    gpu.starts = {CPU}
+    with pytest.raises(ConfigurationError, match=r"works on this machine: .*; cuda: CUDAExecutionProvider does not"):
+        opened(identity(), providers=["tensorrt", "cuda"])
+    gpu.starts = {CUDA, CPU}
+    gpu.cannot_run = True
+    with pytest.raises(ConfigurationError, match="cuda: out of memory"):
         opened(identity(), providers=["cuda"])
+    halving = model_of([helper.make_node("Reshape", ["image", "to"], ["styled"])], {"to": np.array([1, 3, 8, 8])})
+    with pytest.raises(ModelRefused, match="no runtime takes this network: cuda: "):
+        opened(halving.SerializeToString(), providers=["cuda"])
 
 
 @pytest.mark.parametrize("fault", ["cannot_open_captured", "cannot_run_captured"])
@@ -230,6 +254,12 @@ def test_a_network_whose_picture_is_another_in_half_precision_runs_in_float32(gp
     assert np.array_equal(network(frames), on_cpu(graph, frames))
 
 
+def test_a_network_without_kernels_for_half_precision_runs_in_float32(gpu: Gpu) -> None:
+    gpu.cannot_open_half = True
+    network = opened(identity(), providers=["cuda"])
+    assert network.describe().endswith(", CUDA, tf32 (not fp16: no kernel for Resize(float16))")
+
+
 def test_weights_too_large_for_half_precision_are_no_reason_to_refuse_a_network(gpu: Gpu) -> None:
     nodes = [helper.make_node("Mul", ["image", "w"], ["a"]), helper.make_node("Div", ["a", "w"], ["styled"])]
     graph = model_of(nodes, {"w": np.float32(1e6)}).SerializeToString()
@@ -276,7 +306,7 @@ def test_a_gpu_that_gives_other_pictures_than_the_cpu_is_not_used(gpu: Gpu) -> N
     assert ", CPU, fp32" in network.describe()
     frames = picture(*SIZE)
     assert np.array_equal(network(frames), frames)
-    with pytest.raises(ModelRefused, match=r"cuda: its picture is \d+ dB from that of the CPU, expected 30"):
+    with pytest.raises(ConfigurationError, match=r"cuda: its picture is \d+ dB from that of the CPU, expected 30"):
         opened(identity(), providers=["cuda"])
     assert gpu.living == 0
 
