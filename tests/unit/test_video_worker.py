@@ -32,7 +32,8 @@ for line in sys.stdin:
     job = json.loads(line)["job"]
     if job == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if job == "leave":
+    if job.startswith("leave") and not os.path.exists(job.partition(" ")[2]):
+        open(job.partition(" ")[2] or os.devnull, "w").close()
         sys.exit(0)
     if job == "hang":
         time.sleep(1000)
@@ -70,11 +71,22 @@ def test_a_crash_is_an_error_that_says_so_and_the_next_request_has_a_new_process
     assert do(child, "a") != first
 
 
-def test_an_error_of_a_request_leaves_the_process_as_it_is(child: SteadyProcess) -> None:
+def test_after_an_error_the_next_request_has_a_new_process(child: SteadyProcess) -> None:
     first = do(child, "a")
     with pytest.raises(RuntimeError, match="no good"):
         do(child, "error")
-    assert do(child, "a") == first
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(first), 0)
+    assert do(child, "a") != first
+
+
+def test_a_process_that_ends_for_want_of_work_as_a_request_comes_has_not_failed_it(
+    child: SteadyProcess, tmp_path: Path
+) -> None:
+    first = do(child, "a")
+    assert do(child, f"leave {tmp_path / 'left'}") != first
+    with pytest.raises(RuntimeError, match="ended with 0"):
+        do(child, "leave")
 
 
 def test_a_process_that_ended_for_want_of_work_is_replaced_without_a_word(child: SteadyProcess) -> None:
