@@ -20,7 +20,7 @@ from models.errors import NotFound, TryLater
 from models.names import VIDEO_QUEUE
 from models.style.runtimes import providers_of
 from models.videowork import VideoWork
-from models.worker import MAX_TRIES, Work, Worker
+from models.worker import Work, Worker
 
 log = logging.getLogger(__name__)
 
@@ -50,15 +50,23 @@ class Records:
         except (NotFound, TryLater) as error:
             log.warning("the failure of video %s is not noted: %s", message.job, error)
 
+    def only_killed(self, message: VideoMessage) -> bool:
+        """Whether the last failure that was noted is not one of this step: the machines that had it went away."""
+        try:
+            job = self.work.videos.get(message.job)
+        except NotFound:
+            return False
+        return not job.error.startswith(f"{_step(message)}: ")
+
     def given_up(self, message: VideoMessage, reason: str) -> None:
-        """End the job of a message that failed too often."""
+        """End the job of a message that failed too often; `reason` says how often."""
         try:
             job = self.work.videos.get(message.job)
         except NotFound:
             log.warning("video %s has no record", message.job)
             return
         said = job.error or f"{_step(message)}: the workers that had it were killed"
-        self.work.fail(message.job, f"gave up after {MAX_TRIES} tries; the last: {said}")
+        self.work.fail(message.job, f"gave up, {reason}; the last time: {said}")
 
 
 def _step(message: VideoMessage) -> str:
@@ -76,7 +84,7 @@ def workers(settings: Settings, *, idle_s: float | None = None) -> list[Worker[V
         return Worker(
             AzureQueue(connection, VIDEO_QUEUE),
             AzureQueue(connection, f"{VIDEO_QUEUE}-poison"),
-            Work("films", VideoMessage, child.start, records.given_up, records.failed),
+            Work("films", VideoMessage, child.start, records.given_up, records.failed, records.only_killed),
             lock=timedelta(seconds=settings.video_lock_s),
             idle_s=idle_s,
         )

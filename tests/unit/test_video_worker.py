@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -17,9 +18,9 @@ from infra.settings import Settings
 from infra.wiring.steady import SteadyProcess
 from infra.wiring.video import Records, workers
 from infra.wiring.video_steps import build, claim
-from models.contracts.videos import VideoMessage, VideoState
+from models.contracts.videos import VideoJob, VideoMessage, VideoState
 from models.errors import ConfigurationError
-from models.worker import Work, Worker
+from models.worker import Job, Work, Worker
 from tests.fakes import FakeClock, FakeQueue
 from tests.unit.studio import Studio
 from tests.waiting import wait_for
@@ -145,11 +146,51 @@ def test_the_job_of_a_step_that_failed_too_often_says_what_it_failed_with(tmp_pa
     records.given_up(message, "failed 5 times")
     ended = studio.videos.get(job.id)
     assert ended.state == VideoState.FAILED
-    assert ended.error == ("gave up after 5 tries; the last: segment 3: the process that worked on it ended with -11")
+    assert ended.error == (
+        "gave up, failed 5 times; the last time: segment 3: the process that worked on it ended with -11"
+    )
     records.given_up(VideoMessage(kind="plan", job=other.id), "failed 5 times")
     assert "workers that had it were killed" in studio.videos.get(other.id).error
     for record in (records.failed, records.given_up):
         record(VideoMessage(kind="plan", job="unknown"), "failed")
+
+
+def test_a_step_whose_workers_are_killed_has_more_tries_than_one_that_fails(tmp_path: Path) -> None:
+    studio = Studio(tmp_path)
+    records = Records(Settings())
+    records.work = studio.work
+    begun: list[VideoMessage] = []
+
+    class Killed(BaseException):
+        pass
+
+    def start(message: VideoMessage) -> Job:
+        begun.append(message)
+        raise Killed
+
+    work = Work("films", VideoMessage, start, records.given_up, records.failed, records.only_killed)
+
+    def tries(job: VideoJob) -> int:
+        """Of its plan, by workers of which none lives to say what happened."""
+        begun.clear()
+        while not studio.videos.get(job.id).state.is_end:
+            with contextlib.suppress(Killed):
+                Worker(studio.queue, FakeQueue(studio.clock), work).step()
+            studio.clock.advance(60)
+        return len(begun)
+
+    job = studio.start()
+    assert tries(job) == 20
+    assert (
+        "failed 20 times; the last time: plan: the workers that had it were killed" in studio.videos.get(job.id).error
+    )
+    other = studio.start(studio.put("other.mp4"))
+    records.failed(VideoMessage(kind="plan", job=other.id), "no good")
+    assert tries(other) == 5
+    assert studio.videos.get(other.id).error == "gave up, failed 5 times; the last time: plan: no good"
+    third = studio.start(studio.put("third.mp4"))
+    records.failed(VideoMessage(kind="segment", job=third.id, segment=1), "the plan has nothing to do with it")
+    assert tries(third) == 20
 
 
 def test_a_stopped_worker_sends_its_message_anew_and_an_idle_one_ends(child: SteadyProcess) -> None:
