@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ from models.errors import BadInput, NotFound, TryLater
 from models.names import video_result_blob, video_work_prefix
 from models.videos import film_options, job_id, safe_name, safe_stem
 from tests.unit.studio import Studio
-from video.worker.headway import Labour
 
 
 @pytest.fixture
@@ -428,40 +425,3 @@ def test_a_message_is_what_its_contract_says(studio: Studio) -> None:
     job = studio.start()
     body = studio.queue.bodies[0]
     assert msgspec.json.decode(body) == {"version": 1, "kind": "plan", "job": job.id, "segment": 0}
-
-
-# Headway.
-
-
-def test_a_step_that_computes_beats_until_its_job_is_over_and_one_that_waits_does_not(studio: Studio) -> None:
-    job = studio.start()
-    used_s = 0.0
-    labour = Labour(studio.work, job.id, lambda: used_s)
-    assert not labour()
-    used_s += 0.5
-    assert labour()
-    assert not labour()
-    used_s += 0.5
-    studio.work.cancel(job.id)
-    assert not labour()
-
-
-@pytest.mark.parametrize("step", ["plan", "join"])
-def test_planning_and_joining_beat_however_long_they_take(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    monkeypatch.setattr("video.worker.headway._LOOK_EVERY_S", 0.001)
-    beaten = threading.Event()
-    studio.start()
-    studio.run({"plan": 0, "join": 4}[step])
-
-    def long() -> None:
-        beaten.clear()  # what was heard before does not count
-        until = time.monotonic() + 20
-        while not beaten.is_set() and time.monotonic() < until:
-            sum(range(10_000))  # works, and says nothing
-
-    studio.steps.beat = beaten.set
-    studio.pipeline.during = long
-    studio.run(1)
-    assert beaten.is_set()

@@ -3,7 +3,8 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from models.errors import NotFound, TryLater
@@ -12,26 +13,34 @@ from models.videowork import VideoWork
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S: Final = 1.0
+# Many workers write the one record of a job.
+_REPORT_EVERY_S: Final = 5.0
 # Of one core, in a second: less is a process that waits for something that may never come.
 _LEAST_CPU_S: Final = 0.01
 
 
 class Watch:
-    """Told of frames while a segment is made: beats, and now and then sees whether its job still wants them."""
+    """Told of frames while a segment is made: beats, reports them, and sees whether its job still wants them."""
 
-    def __init__(self, work: VideoWork, job: str, beat: Callable[[], None]) -> None:
+    def __init__(self, work: VideoWork, job: str, segment: int, beat: Callable[[], None]) -> None:
         self.stopped = threading.Event()
         self._work = work
         self._job = job
+        self._segment = segment
         self._beat = beat
-        self._looked = time.monotonic()
+        self._looked = self._reported = time.monotonic()
 
-    def progress(self, _frames: int) -> None:
-        """Called after each batch of frames."""
+    def progress(self, frames: int) -> None:
+        """Called after each batch, with the frames of the segment so far."""
         self._beat()
-        if time.monotonic() - self._looked < _LOOK_EVERY_S:
+        now = time.monotonic()
+        if now - self._looked < _LOOK_EVERY_S:
             return
-        self._looked = time.monotonic()
+        self._looked = now
+        if now - self._reported >= _REPORT_EVERY_S:
+            self._reported = now
+            with seen_later(self._job):
+                self._work.report(self._job, self._segment, frames)
         if is_over(self._work, self._job):
             self.stopped.set()
 
@@ -79,8 +88,15 @@ class Labour:
 
 def is_over(work: VideoWork, job: str) -> bool:
     """Whether the job has ended; False if that cannot be seen now."""
-    try:
+    with seen_later(job):
         return work.videos.get(job).state.is_end
+    return False
+
+
+@contextmanager
+def seen_later(job: str) -> Iterator[None]:
+    """Within the block, a record that does not answer is no reason to give up what is in work."""
+    try:
+        yield
     except (TryLater, NotFound) as error:
-        log.warning("it cannot be seen whether %s was cancelled: %s", job, error)
-        return False
+        log.warning("the record of %s does not answer: %s", job, error)

@@ -101,7 +101,7 @@ class Steps:
             return "is there already"
         plan = self._plan_of(job)
         source = self._source(job)
-        watch = Watch(self.work, job.id, self.beat)
+        watch = Watch(self.work, job.id, message.segment, self.beat)
         begun = time.monotonic()
         try:
             data = self.pipeline.segment(
