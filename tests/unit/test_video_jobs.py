@@ -173,6 +173,7 @@ def test_messages_delivered_twice_make_nothing_twice(studio: Studio) -> None:
     while message := studio.next():
         for _ in range(2):
             studio.steps.do(message)
+    assert studio.pipeline.planned == 1
     assert sorted(studio.pipeline.made) == [0, 1, 2]
     assert studio.pipeline.joined == 1
     assert result(studio, job) == "ABCDEFGHIJ"

@@ -227,6 +227,14 @@ def test_the_networks_of_a_worker_run_on_what_its_settings_name(tmp_path: Path) 
     assert (pipeline.providers, pipeline.precision) == (["openvino", "cpu"], "fp32")
 
 
+def test_a_process_that_cannot_begin_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_VIDEO_SEGMENT_S", "short")
+    child = SteadyProcess([sys.executable, "-m", "infra.wiring.video_steps"], stall_s=60)
+    with pytest.raises(RuntimeError, match=r"ValidationError: .*\n.*video_segment_s"):
+        do(child, "a")
+    child.end()
+
+
 def test_each_process_has_a_folder_of_its_own(tmp_path) -> None:
     first, one = claim(tmp_path / "video")
     second, two = claim(tmp_path / "video")

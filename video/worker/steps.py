@@ -67,6 +67,8 @@ class Steps:
         return line
 
     def _make_plan(self, job: VideoJob, _message: VideoMessage) -> str:
+        if job.state != VideoState.RECEIVED:
+            return f"is there already; {self.work.ask_missing(job)} steps asked for"
         assert job.options is not None
         source = self._source(job)
         with self._at(job):
