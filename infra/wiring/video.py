@@ -51,12 +51,11 @@ class Records:
             log.warning("the failure of video %s is not noted: %s", message.job, error)
 
     def only_killed(self, message: VideoMessage) -> bool:
-        """Whether the last failure that was noted is not one of this step: the machines that had it went away."""
+        """Whether no failure of the job was noted, of any step: then the machines that had this one went away."""
         try:
-            job = self.work.videos.get(message.job)
+            return not self.work.videos.get(message.job).error
         except NotFound:
             return False
-        return not job.error.startswith(f"{_step(message)}: ")
 
     def given_up(self, message: VideoMessage, reason: str) -> None:
         """End the job of a message that failed too often; `reason` says how often."""
