@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     video_providers: str | None = None
     """Runtimes for networks that may be used, like `openvino,cpu`: the first that starts. None: the best there is."""
     video_precision: Literal["best", "fp32"] = "best"
-    """`fp32`: pictures are the same on all machines; `best` may round on the way, where that is faster."""
+    """`fp32`: the same pictures on all machines, within a level; `best` may round where that is faster."""
     video_dir: Path = Path(".penstock/run/video")
     """Scratch of the video workers: sources, and segments while they are joined."""
     video_cache_bytes: int = Field(default=4 * 2**30, gt=0)

@@ -47,7 +47,8 @@ def stylise(
         str, typer.Option(help="Runtimes that may be used: of tensorrt,cuda,openvino,cpu. [default: the best]")
     ] = "",
     precision: Annotated[
-        Precision, typer.Option(help="`fp32`: the same picture on every machine; `best` may round, and is faster.")
+        Precision,
+        typer.Option(help="`fp32`: one picture on all machines, within a level; `best` may round, and is faster."),
     ] = "best",
     preview: Annotated[
         Path | None, typer.Option(help="A .png or .jpg file for a frame before and after. [default: beside OUT]")

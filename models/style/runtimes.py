@@ -7,7 +7,10 @@ from models.errors import ConfigurationError
 PROVIDERS: Final = ("tensorrt", "cuda", "openvino", "cpu")
 """Best first."""
 Precision = Literal["best", "fp32"]
-"""best: the fastest arithmetic that keeps the picture, which differs between machines. fp32: the same on all."""
+"""best: the fastest arithmetic that keeps the picture, which differs between machines.
+
+fp32: the same picture on all, within a level.
+"""
 
 
 def providers_of(text: str | None) -> list[str] | None:
