@@ -99,6 +99,10 @@ class Settings(BaseSettings):
     """Worker processes that `penstock up` starts, or that one video worker runs side by side."""
     video_threads: int = Field(default=0, ge=0)
     """Threads of the network per worker. 0: the cores of the machine divided by the workers."""
+    video_providers: str | None = None
+    """Runtimes for networks that may be used, like `openvino,cpu`: the first that starts. None: the best there is."""
+    video_precision: Literal["best", "fp32"] = "best"
+    """`fp32`: the same pictures on all machines, within a level; `best` may round where that is faster."""
     video_dir: Path = Path(".penstock/run/video")
     """Scratch of the video workers: sources, and segments while they are joined."""
     video_cache_bytes: int = Field(default=4 * 2**30, gt=0)
@@ -113,8 +117,8 @@ class Settings(BaseSettings):
     """How long addresses for uploads and downloads are good for."""
     video_uploads_per_hour: int = Field(default=30, ge=1, le=1000)
     """Uploads that one caller may ask for over HTTP."""
-    video_segment_s: float = Field(default=10.0, gt=0)
-    """Length of the segments that a film is divided into."""
+    video_segment_s: float = Field(default=4.0, gt=0)
+    """The longest segment of a film; none has more than 120 frames."""
     video_max_pixels: int = Field(default=4096 * 2304, gt=0)
     """Width times height of a film, and of what is made of it."""
     video_max_seconds: float = Field(default=3 * 3600.0, gt=0)

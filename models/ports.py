@@ -98,7 +98,10 @@ class Link:
 
 
 class BlobLinks(Protocol):
-    """Addresses of single blobs for callers who have no access to the store."""
+    """Addresses of single blobs for callers who have no access to the store.
+
+    Both raise ConfigurationError where there is nothing to sign them with.
+    """
 
     def to_upload(self, name: str, valid: timedelta) -> Link:
         """By which the blob can be created and written, and nothing else; its container is made if it is missing."""

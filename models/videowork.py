@@ -9,6 +9,7 @@ video-logs/<job>/<step>.txt            what the workers logged
 Every step may be done twice, by two processes at once, and after a crash at any point: what is there already stands.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -23,6 +24,8 @@ from models.videos import Videos
 
 FRAMES = "frames"
 """Metadata of a segment: how many frames it holds."""
+RUNTIME = "runtime"
+"""Metadata of a segment: what the network ran on, with its precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,10 @@ class VideoWork:
             int(info.name.rpartition("/")[2]): int(info.metadata.get(FRAMES, 0))
             for info in self.blobs.list(video_segment_prefix(job))
         }
+
+    def runtimes(self, job: str) -> dict[str, int]:
+        """Segments that are there by what the network ran on for them."""
+        return Counter(info.metadata.get(RUNTIME, "") for info in self.blobs.list(video_segment_prefix(job)))
 
     def ask_missing(self, job: VideoJob) -> int:
         """Queue whatever step `job` waits for next; the number of messages."""
@@ -77,12 +84,36 @@ class VideoWork:
             self.ask(job.id, "join")
         return counted
 
+    def report(self, job: str, segment: int, frames: int) -> VideoJob:
+        """The job, with so many frames of a segment that is in work; a try that begins anew lowers nothing."""
+        return self.videos.change(job, lambda now: self._reported(now, segment, frames))
+
+    def _reported(self, job: VideoJob, segment: int, frames: int) -> VideoJob:
+        in_work = job.in_work or {}
+        more = frames - in_work.get(segment, 0)
+        if job.state != VideoState.STYLISING or more <= 0:
+            return job
+        return msgspec.structs.replace(
+            job,
+            in_work={**in_work, segment: frames},
+            frames_done=min(job.frames, job.frames_done + more),
+            moved_at=self.clock.now(),
+        )
+
     def _counted(self, job: VideoJob, made: dict[int, int], state: VideoState) -> VideoJob:
         # Two workers may count at once: the later count is the larger one, whoever writes last.
         if job.state == VideoState.JOINING or len(made) <= job.segments_done:
             return job
+        in_work = {segment: frames for segment, frames in (job.in_work or {}).items() if segment not in made}
+        # Twice made, by workers of which one was slow, frames may have been counted twice.
+        frames_done = min(job.frames, max(job.frames_done, sum(made.values()) + sum(in_work.values())))
         return msgspec.structs.replace(
-            job, state=state, segments_done=len(made), frames_done=sum(made.values()), moved_at=self.clock.now()
+            job,
+            state=state,
+            segments_done=len(made),
+            in_work=in_work or msgspec.UNSET,
+            frames_done=frames_done,
+            moved_at=self.clock.now(),
         )
 
     def fail(self, job: str, reason: str) -> VideoJob:
@@ -106,7 +137,7 @@ class VideoWork:
             self.blobs.delete(info.name)
 
     def _end(self, job: str, state: VideoState, **facts: str) -> VideoJob:
-        ended = self.videos.moved(job, state=state, **facts)
+        ended = self.videos.moved(job, state=state, in_work=msgspec.UNSET, **facts)
         self.clear(job)
         return ended
 

@@ -16,6 +16,8 @@ from models.ports import QueueItem, TaskQueue
 log = logging.getLogger(__name__)
 
 MAX_TRIES = 5
+MAX_KILLED = 20
+"""Tries of a request none of whose tries is known to have failed: whoever had it was killed each time."""
 _RETRY_AFTER = timedelta(seconds=5)
 _FIRST_PAUSE_S = 0.05
 
@@ -48,13 +50,16 @@ class Work(Generic[Request]):
     """Called with a request bound for the poison queue, and why, before it goes there; perhaps more than once."""
     failed: Callable[[Request, str], None] = lambda _request, _reason: None
     """Called after each try that failed, with what it failed with."""
+    only_killed: Callable[[Request], bool] = lambda _request: False
+    """Whether no try is known to have failed: all ended with their worker, through no fault of the request."""
 
 
 class Worker(Generic[Request]):
     """Handles requests until stopped. At least once: a message goes only after its job.
 
-    A message that is no request, or has failed five times, moves to the `poison` queue. An empty queue is looked at
-    again after pauses that grow to `poll_s`; with `idle_s` the worker ends when it was empty for so long.
+    A message that is no request, or has failed five times, moves to the `poison` queue; after twenty tries at the
+    latest. An empty queue is looked at again after pauses that grow to `poll_s`; with `idle_s` the worker ends when
+    it was empty for so long.
     """
 
     def __init__(
@@ -106,8 +111,9 @@ class Worker(Generic[Request]):
         except msgspec.DecodeError as error:
             self._set_aside(item, f"not a request for {self._work.name}: {error}")
             return True
-        if item.dequeue_count > MAX_TRIES:
-            self._give_up(item, request, f"failed {MAX_TRIES} times")
+        tries = item.dequeue_count - 1
+        if tries >= MAX_KILLED or (tries >= MAX_TRIES and not self._work.only_killed(request)):
+            self._give_up(item, request, f"failed {tries} times")
             return True
         self._handle(item, request)
         return True

@@ -22,6 +22,7 @@ from typing import Any, Final, Self
 from models.contracts.film import FilmPlan
 from models.errors import BadInput, PenstockError
 from models.style.library import Style
+from models.style.runtimes import Precision
 
 _TRIES: Final = 3
 _GRACE_S: Final = 5.0
@@ -37,6 +38,7 @@ class Job:
     folder: Path
     threads: int
     providers: Sequence[str] | None = None
+    precision: Precision = "best"
 
 
 class _Worker:
@@ -194,6 +196,7 @@ def _segments(pipe: "Connection[Any, Any]", job: Job) -> None:
         options=job.plan.options,
         threads=job.threads,
         providers=job.providers,
+        precision=job.precision,
     )
     pipe.send(("open", network.describe()))
     while True:

@@ -13,6 +13,7 @@ import msgspec
 from models.contracts.film import FilmOptions, FilmPlan, Limits
 from models.errors import BadInput
 from models.style.library import Style
+from models.style.runtimes import Precision
 from video.crew import Crew, Job, cores
 from video.join import join_film
 from video.plan import plan_film
@@ -60,15 +61,17 @@ def stylise_film(
     threads: int = 1,
     limits: Limits | None = None,
     providers: Sequence[str] | None = None,
+    precision: Precision = "best",
     preview: Path | None = None,
     force: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Stylised:
     """Write `source` in the style to `out`, a file or a folder; it appears whole or not at all.
 
-    workers: processes; None: one per processor. threads: of each one's network. preview: a .png or .jpg file for one
-    frame before and after. force: replace files that are there. Raises BadInput with a reason for people. However it
-    ends, no process and no partial file stays behind, unless this process is killed outright.
+    workers: processes; None: one per processor. threads: of each one's network. providers, precision: as of
+    open_network. preview: a .png or .jpg file for one frame before and after. force: replace files that are there.
+    Raises BadInput with a reason for people. However it ends, no process and no partial file stays behind, unless
+    this process is killed outright.
     """
     started = time.monotonic()
     workers = workers or max(1, cores() // threads)
@@ -82,7 +85,7 @@ def stylise_film(
         _check_free(preview, force)
     meter = _Meter(plan.frames, progress)
     with tempfile.TemporaryDirectory(prefix=f".{target.stem[:80]}-", dir=target.parent) as folder:
-        job = Job(source, plan, style, Path(folder), threads, providers)
+        job = Job(source, plan, style, Path(folder), threads, providers, precision)
         with Crew(job, min(workers, len(plan.segments))) as crew:
             crew.make(range(len(plan.segments)), meter.moved)
         joined = join_film(source, plan, [Path(folder) / str(i) for i in range(len(plan.segments))], target)

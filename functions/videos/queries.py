@@ -1,5 +1,6 @@
 """What `GET` and `DELETE` of `/api/videos` answer."""
 
+import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
@@ -8,10 +9,12 @@ import msgspec
 
 from functions.parameters import brief, number_of
 from models.contracts.videos import VideoJob, VideoState, VideoStatus, VideoUpload
-from models.errors import BadInput, NotFound
+from models.errors import BadInput, ConfigurationError, NotFound
 from models.ports import BlobLinks, Clock
 from models.videos import Videos
 from models.videowork import VideoWork
+
+log = logging.getLogger(__name__)
 
 _MOST: Final = 1000
 _DEFAULT: Final = 20
@@ -39,14 +42,21 @@ def list_videos(parameters: Mapping[str, str], videos: Videos, clock: Clock) -> 
 
 
 def show_video(id: str, videos: Videos, links: BlobLinks, clock: Clock, *, valid: timedelta) -> VideoStatus:
-    """The job with this id, or that of the upload with this id. Raises NotFound."""
+    """The job with this id, or that of the upload with this id; without an address where none can be signed.
+
+    Raises NotFound.
+    """
     found = _find(id, videos)
     if isinstance(found, VideoUpload):
         return _expected(found)
     status = status_of(found, clock)
     if not found.result:
         return status
-    link = links.to_download(found.result, valid, file_name=found.result.rpartition("/")[2])
+    try:
+        link = links.to_download(found.result, valid, file_name=found.result.rpartition("/")[2])
+    except ConfigurationError as error:
+        log.warning("%s", error)
+        return status
     return msgspec.structs.replace(status, download_url=link.url, download_expires_at=link.expires_at)
 
 

@@ -45,13 +45,15 @@ def expect_upload(
 ) -> VideoAccepted:
     """An address for the film that `body` describes, recorded with its options for when the film comes.
 
-    Called twice there are two. Raises BadInput for a body that says what cannot be, TooMany beyond the quota.
+    Called twice there are two. Raises BadInput for a body that says what cannot be, TooMany beyond the quota,
+    ConfigurationError where addresses cannot be signed.
     """
     request, options = read_request(body, limits)
     styles.check(options.style, options.quality)
-    videos.count_upload(caller, per_hour)
     id = new_id()
     blob = video_upload_blob(id, safe_name(request.name))
+    link = links.to_upload(blob, valid)  # first: what cannot be signed is neither counted nor recorded
+    videos.count_upload(caller, per_hour)
     now = clock.now()
     videos.expect(
         VideoUpload(
@@ -64,7 +66,6 @@ def expect_upload(
             expires_at=now + valid.total_seconds(),
         )
     )
-    link = links.to_upload(blob, valid)
     return VideoAccepted(
         id=id, blob=blob, upload_url=link.url, headers=dict(_HEADERS), expires_at=link.expires_at, options=options
     )

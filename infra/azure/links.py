@@ -16,7 +16,10 @@ _SKEW: Final = timedelta(minutes=5)
 
 
 class AzureLinks:
-    """BlobLinks signed with the account key of a connection string. Safe to share between threads."""
+    """BlobLinks signed with the account key of a connection string. Safe to share between threads.
+
+    Both raise ConfigurationError where the connection string holds none, as one with a shared access signature.
+    """
 
     def __init__(self, connection_string: str, clock: Clock) -> None:
         connection = full_connection_string(connection_string)
@@ -26,6 +29,7 @@ class AzureLinks:
 
     def to_upload(self, name: str, valid: timedelta) -> Link:
         """By which the blob can be created and written, and nothing else; its container is made if it is missing."""
+        self._key()  # before anything is made
         container = self._account.get_container_client(name.partition("/")[0])
         with translated(f"container {container.container_name}"), unless_there(container.container_name):
             container.create_container()
@@ -43,11 +47,6 @@ class AzureLinks:
     def _link(
         self, name: str, valid: timedelta, permission: BlobSasPermissions, disposition: str | None = None
     ) -> Link:
-        key = getattr(self._account.credential, "account_key", None)
-        if key is None:
-            raise ConfigurationError(
-                "addresses for uploads and downloads are signed with the account key: DataStorage must hold one"
-            )
         blob = self._blob(name)
         now = datetime.fromtimestamp(self._clock.now(), UTC).replace(microsecond=0)
         expires = now + valid
@@ -55,7 +54,7 @@ class AzureLinks:
             str(self._account.account_name),
             blob.container_name,
             blob.blob_name,
-            account_key=key,
+            account_key=self._key(),
             permission=permission,
             start=now - _SKEW,
             expiry=expires,
@@ -63,6 +62,15 @@ class AzureLinks:
             content_disposition=disposition,
         )
         return Link(f"{blob.url}?{signature}", expires.timestamp())
+
+    def _key(self) -> str:
+        key: str | None = getattr(self._account.credential, "account_key", None)
+        if key is None:
+            raise ConfigurationError(
+                "addresses for uploads and downloads are signed by the account key, which DataStorage does not hold; "
+                "put a connection string with AccountKey there, or put films into the container videos-in directly"
+            )
+        return key
 
     def _blob(self, name: str) -> BlobClient:
         container, slash, rest = name.partition("/")

@@ -14,6 +14,7 @@ import typer
 from infra.cli import context, output
 from infra.local.home import Home
 from models.errors import BadInput
+from models.style.runtimes import Precision, providers_of
 
 if TYPE_CHECKING:
     from models.contracts.film import FilmOptions, FilmPlan
@@ -42,6 +43,13 @@ def stylise(
     scale: _Scale = 1.0,
     strength: _Strength = 1.0,
     threads: Annotated[int, typer.Option(min=1, help="Of each process's network.")] = 1,
+    providers: Annotated[
+        str, typer.Option(help="Runtimes that may be used: of tensorrt,cuda,openvino,cpu. [default: the best]")
+    ] = "",
+    precision: Annotated[
+        Precision,
+        typer.Option(help="`fp32`: one picture on all machines, within a level; `best` may round, and is faster."),
+    ] = "best",
     preview: Annotated[
         Path | None, typer.Option(help="A .png or .jpg file for a frame before and after. [default: beside OUT]")
     ] = None,
@@ -61,6 +69,8 @@ def stylise(
             options,
             workers=workers,
             threads=threads,
+            providers=providers_of(providers),
+            precision=precision,
             preview=preview or _beside(out, source, options),
             force=force,
             progress=told,

@@ -38,14 +38,18 @@ class SteadyProcess:
     def start(self, request: msgspec.Struct) -> "SteadyJob":
         """Hand the request to the child."""
         line = msgspec.json.encode(request) + b"\n"
-        try:
-            self._send(line)
-        except BrokenPipeError:  # it had nothing to do for long and ended, just now
-            self.end()
-            self._send(line)
+        self.send(line)
         return SteadyJob(self, line, self._stall_s)
 
-    def _send(self, line: bytes) -> None:
+    def send(self, line: bytes) -> None:
+        """Hand the line to the child that lives, or to a new one."""
+        try:
+            self._write(line)
+        except BrokenPipeError:  # it had nothing to do for long and ended, just now
+            self.end()
+            self._write(line)
+
+    def _write(self, line: bytes) -> None:
         if self._process is None or self._process.poll() is not None:
             self.end()
             self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -103,22 +107,31 @@ class SteadyJob:
         self._stall_s = stall_s
         self._heard = time.monotonic()
         self._answered = False
+        self._again = False
 
     def wait(self, timeout_s: float) -> str | None:
-        """The outcome, or None if it is still in work. Raises RuntimeError if it failed, died or makes no headway."""
+        """The outcome, or None if it is still in work. Raises RuntimeError if it failed, died or makes no headway.
+
+        After a failure the next request has a new child: what this one holds, on a GPU say, may be what failed.
+        """
         until = time.monotonic() + timeout_s
         while True:
             try:
                 line = self._child.line(max(0.0, until - time.monotonic()))
             except EOFError:
-                self._answered = True
                 code = self._child.ended()
+                if code == 0 and not self._again:  # for want of work, while the request was on its way to it
+                    self._again = True
+                    self._child.send(self._line)
+                    continue
+                self._answered = True
                 raise RuntimeError(f"the process that worked on it ended with {code}") from None
             if line:
-                self._answered = True
                 answer = msgspec.json.decode(line, type=Answer)
                 if answer.error:
+                    self.cancel()
                     raise RuntimeError(answer.error)
+                self._answered = True
                 return answer.outcome
             if line is None:
                 break

@@ -18,8 +18,9 @@ from infra.wiring.threads import run_workers
 from models.contracts.videos import VideoMessage
 from models.errors import NotFound, TryLater
 from models.names import VIDEO_QUEUE
+from models.style.runtimes import providers_of
 from models.videowork import VideoWork
-from models.worker import MAX_TRIES, Work, Worker
+from models.worker import Work, Worker
 
 log = logging.getLogger(__name__)
 
@@ -49,15 +50,22 @@ class Records:
         except (NotFound, TryLater) as error:
             log.warning("the failure of video %s is not noted: %s", message.job, error)
 
+    def only_killed(self, message: VideoMessage) -> bool:
+        """Whether no failure of the job was noted, of any step: then the machines that had this one went away."""
+        try:
+            return not self.work.videos.get(message.job).error
+        except NotFound:
+            return False
+
     def given_up(self, message: VideoMessage, reason: str) -> None:
-        """End the job of a message that failed too often."""
+        """End the job of a message that failed too often; `reason` says how often."""
         try:
             job = self.work.videos.get(message.job)
         except NotFound:
             log.warning("video %s has no record", message.job)
             return
         said = job.error or f"{_step(message)}: the workers that had it were killed"
-        self.work.fail(message.job, f"gave up after {MAX_TRIES} tries; the last: {said}")
+        self.work.fail(message.job, f"gave up, {reason}; the last time: {said}")
 
 
 def _step(message: VideoMessage) -> str:
@@ -65,7 +73,8 @@ def _step(message: VideoMessage) -> str:
 
 
 def workers(settings: Settings, *, idle_s: float | None = None) -> list[Worker[VideoMessage]]:
-    """As many as the settings say."""
+    """As many as the settings say. Raises ConfigurationError for a setting that films would fail by."""
+    providers_of(settings.video_providers)
     connection = settings.data_storage.get_secret_value()
     records = Records(settings)
 
@@ -74,7 +83,7 @@ def workers(settings: Settings, *, idle_s: float | None = None) -> list[Worker[V
         return Worker(
             AzureQueue(connection, VIDEO_QUEUE),
             AzureQueue(connection, f"{VIDEO_QUEUE}-poison"),
-            Work("films", VideoMessage, child.start, records.given_up, records.failed),
+            Work("films", VideoMessage, child.start, records.given_up, records.failed, records.only_killed),
             lock=timedelta(seconds=settings.video_lock_s),
             idle_s=idle_s,
         )

@@ -46,8 +46,10 @@ def build(settings: Settings, scratch: Path, beat: Callable[[], None]) -> "Steps
     from infra.wiring.state import open_state
     from models.names import VIDEO_QUEUE
     from models.style.library import StyleLibrary
+    from models.style.runtimes import providers_of
     from models.videos import Videos
     from models.videowork import VideoWork
+    from video.crew import cores
     from video.worker.films import FilmPipeline
     from video.worker.sources import Sources
     from video.worker.steps import Steps
@@ -59,8 +61,10 @@ def build(settings: Settings, scratch: Path, beat: Callable[[], None]) -> "Steps
         styles=StyleLibrary(files("video") / "styles", blobs),
         limits=settings.film_limits,
         segment_s=settings.video_segment_s,
-        threads=settings.video_threads or max(1, (os.cpu_count() or 1) // max(1, settings.video_workers)),
+        threads=settings.video_threads or max(1, cores() // max(1, settings.video_workers)),
         cache=settings.video_dir / "compiled",
+        providers=providers_of(settings.video_providers),
+        precision=settings.video_precision,
     )
     sources = Sources(
         blobs, scratch / "sources", max_bytes=settings.video_cache_bytes, max_film_bytes=settings.video_max_bytes
@@ -138,9 +142,14 @@ def main() -> NoReturn:
     # Libraries may print: only we speak to the worker.
     line = _Line(os.dup(1))
     os.dup2(2, 1)
-    settings = Settings()
-    scratch, _lock = claim(settings.video_dir.absolute())
-    steps = build(settings, scratch, line.beat)
+    try:
+        settings = Settings()
+        scratch, _lock = claim(settings.video_dir.absolute())
+        steps = build(settings, scratch, line.beat)
+    except Exception as error:  # to whoever sent the first request, which is on its way
+        log.exception("no step can be done")
+        line.answer(Answer(error=f"{type(error).__name__}: {error}"))
+        sys.exit(1)
     found: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=_requests, args=(found,), daemon=True).start()
     while True:

@@ -51,6 +51,9 @@ class VideoJob(msgspec.Struct, frozen=True, kw_only=True):
     frames: int = 0
     """In the source, once it is planned."""
     frames_done: int = 0
+    """Stylised, those of segments in work included; it never goes back."""
+    in_work: dict[int, int] | msgspec.UnsetType = msgspec.UNSET
+    """Frames that were made of segments that are not there yet, by segment. Left out if there are none."""
     notes: list[str] = []
     """What the plan has to say: what is converted, what cannot be kept."""
     error: str = ""

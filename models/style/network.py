@@ -1,10 +1,11 @@
 """A style's network, ready for frames of one size, on the best runtime that the machine has.
 
-tensorrt, cuda   ONNX Runtime's GPU providers (`onnxruntime-gpu`), in half precision
+tensorrt, cuda   ONNX Runtime's GPU providers (`onnxruntime-gpu`), in half precision where the network bears it
 openvino         on CPUs, where the package is installed: bf16 where the CPU has units for it, else fp32
 cpu              ONNX Runtime, fp32
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -16,16 +17,19 @@ from models.contracts.film import FilmOptions
 from models.errors import BadInput, ConfigurationError, ModelRefused
 from models.style import openvino_runner, ort_runner
 from models.style.core import fixed_batch, load_core
+from models.style.gpu import GpuRunner, Reference
 from models.style.graph import Framing, wrap
-from models.style.half import halved
 from models.style.manifest import StyleManifest
+from models.style.runtimes import PROVIDERS, Precision, providers_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-PROVIDERS: Final = ("tensorrt", "cuda", "openvino", "cpu")
-# A GPU wants several frames at once; on a CPU a batch gains nothing and costs memory.
-_BATCHES: Final = {"tensorrt": 4, "cuda": 4}
+log = logging.getLogger(__name__)
+
+# A GPU wants several frames at once, as far as its memory allows; on a CPU a batch gains nothing and costs memory.
+_GPU_BATCH: Final = 4
+_GPU_PIXELS: Final = 4 * 1920 * 1080
 
 _Frames = npt.NDArray[np.uint8]
 
@@ -85,26 +89,43 @@ def open_network(
     threads: int = 1,
     batch: int | None = None,
     providers: Sequence[str] | None = None,
+    precision: Precision = "best",
     cache: Path | None = None,
 ) -> Network:
     """The network for frames of `height` x `width`, at the scale, strength and size of `options`.
 
     batch: None for what suits the device. providers: of PROVIDERS, the first that starts is taken; None: all that
     are installed, best first. cache: a folder for what runtimes compile. Raises ModelRefused for a graph that must
-    not or cannot be run, ConfigurationError if none of the providers is installed.
+    not or cannot be run, ConfigurationError if none of the providers is installed and works.
     """
     framing = Framing((height, width), output_size(options, height, width), options.scale, options.strength)
     core = load_core(graph, manifest)
-    refused = []
+    reference = Reference(core, manifest, framing, threads=threads)
+    refused: list[str] = []
+    unusable: list[str] = []
     for provider in _chosen(providers):
-        size = 1 if fixed_batch(core, manifest) else batch or _BATCHES.get(provider, 1)
+        size = 1 if fixed_batch(core, manifest) else batch or _batch(provider, framing)
         try:
-            runner = _open(provider, core, manifest, framing, batch=size, threads=threads, cache=cache)
+            runner = _open(
+                provider, core, manifest, framing, reference,
+                batch=size, threads=threads, precision=precision, cache=cache,
+            )  # fmt: skip
         except RuntimeError as error:  # what each runtime raises, whatever is wrong
-            refused.append(f"{provider}: {_first_line(error)}")
+            why = f"{provider}: {_first_line(error)}"
+            (unusable if isinstance(error, ort_runner.Unusable) else refused).append(why)
+            log.info("style %s: not by %s", manifest.style, why)
         else:
             return Network(runner, manifest.style, batch=size, frame=(height, width))
-    raise ModelRefused(f"{manifest.file}: no runtime takes this network: {'; '.join(refused)}")
+    if not refused:
+        raise ConfigurationError(f"no runtime for networks works on this machine: {'; '.join(unusable)}")
+    raise ModelRefused(f"{manifest.file}: no runtime takes this network: {'; '.join([*unusable, *refused])}")
+
+
+def _batch(provider: str, framing: Framing) -> int:
+    if provider not in ("tensorrt", "cuda"):
+        return 1
+    height, width = framing.output
+    return max(1, min(_GPU_BATCH, _GPU_PIXELS // (height * width)))
 
 
 def output_size(options: FilmOptions, height: int, width: int) -> tuple[int, int]:
@@ -124,8 +145,7 @@ def installed() -> list[str]:
 
 
 def _chosen(wanted: Sequence[str] | None) -> list[str]:
-    if unknown := set(wanted or ()) - set(PROVIDERS):
-        raise ConfigurationError(f"providers: expected some of {', '.join(PROVIDERS)}, got {', '.join(unknown)}")
+    wanted = providers_of(",".join(wanted or ()))
     there = installed()
     chosen = [provider for provider in wanted or there if provider in there]
     if not chosen:
@@ -141,17 +161,22 @@ def _open(
     core: "ModelProto",
     manifest: StyleManifest,
     framing: Framing,
+    reference: Reference,
     *,
     batch: int,
     threads: int,
+    precision: Precision,
     cache: Path | None,
 ) -> Runner:
+    half = precision == "best"
     if provider == "openvino":
-        return openvino_runner.OpenVinoRunner(wrap(core, manifest, framing, batch=batch), threads=threads)
+        model = wrap(core, manifest, framing, batch=batch)
+        return openvino_runner.OpenVinoRunner(model, threads=threads, bf16=None if half else False)
     if provider == "cpu":
         return ort_runner.CpuRunner(wrap(core, manifest, framing, batch=batch), threads=threads)
-    wrapped = wrap(*halved(core, manifest), framing, batch=batch)
-    return ort_runner.open_gpu(provider, wrapped, cache=cache)
+    if provider == "tensorrt" and not half:
+        raise ort_runner.Unusable("TensorRT rounds products to TF32; for fp32 there is cuda")
+    return GpuRunner(provider, core, manifest, framing, reference, batch=batch, half=half, cache=cache)
 
 
 def _first_line(error: Exception) -> str:

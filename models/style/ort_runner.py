@@ -1,7 +1,10 @@
 """ONNX Runtime: on the CPU, and on a GPU by its CUDA or TensorRT provider with fixed addresses."""
 
+import contextlib
+import logging
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +15,20 @@ from models.style.graph import FRAMES, MEAN, STYLED
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+log = logging.getLogger(__name__)
+
+GpuPrecision = Literal["fp16", "tf32", "fp32"]
+"""Of the arithmetic on a GPU. tf32: a graph in float32, whose products are rounded to the 10 bits of float16."""
+
 _CUDA: Final = "CUDAExecutionProvider"
 _TENSORRT: Final = "TensorrtExecutionProvider"
 _CPU: Final = "CPUExecutionProvider"
 
 _Frames = npt.NDArray[np.uint8]
+
+
+class Unusable(RuntimeError):
+    """The device or its runtime is at fault, and not the network."""
 
 
 def installed() -> list[str]:
@@ -78,29 +90,59 @@ class BoundRunner:
         return self._name
 
 
-def open_gpu(provider: str, model: "ModelProto", *, cache: Path | None) -> BoundRunner:
-    """`model` (half precision) on the first GPU. `cache`: the folder where TensorRT keeps its engines.
+def start_gpu(
+    provider: str, model: "ModelProto", frames: _Frames, *, precision: GpuPrecision, cache: Path | None
+) -> tuple[BoundRunner, tuple[_Frames, npt.NDArray[np.float32]]]:
+    """`model` on the first GPU, and what it makes of `frames`: it has run when this returns.
 
-    Raises RuntimeError if the provider does not start there, or does not take the graph.
+    `precision` is that of the graph. `cache`: the folder where TensorRT keeps its engines. Raises Unusable if the
+    provider does not start there, RuntimeError if it does not take or run the graph.
     """
-    ort = runtime()
+    _find_cuda()
+    # A graph with a node that only runs on the CPU cannot be captured, which shows when the session is made; other
+    # reasons show in the first run, which records. It runs all the same.
+    try:
+        return _started(provider, model, frames, precision=precision, captured=True, cache=cache)
+    except Unusable:
+        raise
+    except RuntimeError as error:
+        log.info("%s without CUDA graphs: %s", provider, error)
+    return _started(provider, model, frames, precision=precision, captured=False, cache=cache)
+
+
+def _started(
+    provider: str,
+    model: "ModelProto",
+    frames: _Frames,
+    *,
+    precision: GpuPrecision,
+    captured: bool,
+    cache: Path | None,
+) -> tuple[BoundRunner, tuple[_Frames, npt.NDArray[np.float32]]]:
     wanted = _TENSORRT if provider == "tensorrt" else _CUDA
-    # A graph with a node that only runs on the CPU cannot be captured; it runs all the same.
-    for captured in (True, False):
-        try:
-            session = _session(model, gpu_options(provider, captured=captured, cache=cache), 1)
-        except RuntimeError:
-            if not captured:
-                raise
-            continue
-        if session.get_providers()[0] == wanted:
-            break
+    options = gpu_options(provider, precision=precision, captured=captured, cache=cache)
+    session = _session(model, options, 1)
+    if session.get_providers()[0] != wanted:
         # ONNX Runtime goes on without a provider whose libraries or device are missing.
-        raise RuntimeError(f"{wanted} does not start on this machine")
-    return BoundRunner(session, f"ONNX Runtime {ort.__version__}, {wanted.removesuffix('ExecutionProvider')}, fp16")
+        raise Unusable(f"{wanted} does not start on this machine")
+    name = f"ONNX Runtime {runtime().__version__}, {wanted.removesuffix('ExecutionProvider')}, {precision}"
+    try:
+        runner = BoundRunner(session, name)
+        runner.run(frames)
+        return runner, runner.run(frames)  # the first run records, the second one replays
+    except Exception as error:  # a class per fault, all made in C++
+        raise RuntimeError(str(error)) from error
 
 
-def gpu_options(provider: str, *, captured: bool, cache: Path | None) -> list[Any]:
+def _find_cuda() -> None:
+    """Load CUDA's and cuDNN's libraries out of their wheels, where they came as wheels; else the system has them."""
+    preload = getattr(runtime(), "preload_dlls", None)
+    if preload is not None:
+        with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
+            preload()
+
+
+def gpu_options(provider: str, *, precision: GpuPrecision, captured: bool, cache: Path | None) -> list[Any]:
     """The providers of a session, best first, with their options; `captured`: replay a recorded CUDA graph."""
     cuda = (
         _CUDA,
@@ -110,11 +152,16 @@ def gpu_options(provider: str, *, captured: bool, cache: Path | None) -> list[An
             "cudnn_conv_algo_search": "EXHAUSTIVE",  # sizes never change: the search is paid once
             "cudnn_conv_use_max_workspace": "1",
             "prefer_nhwc": "1",  # the layout of tensor cores
+            "use_tf32": "0" if precision == "fp32" else "1",
         },
     )
     if provider == "cuda":
         return [cuda, _CPU]
-    tensorrt = {"device_id": "0", "trt_fp16_enable": "1", "trt_cuda_graph_enable": "1" if captured else "0"}
+    tensorrt = {
+        "device_id": "0",
+        "trt_fp16_enable": "1" if precision == "fp16" else "0",
+        "trt_cuda_graph_enable": "1" if captured else "0",
+    }
     if cache is not None:
         # Building an engine takes minutes, loading one a second.
         tensorrt |= {
@@ -146,6 +193,7 @@ def _session(model: "ModelProto", providers: list[Any], threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what fails is raised too
     try:
-        return ort.InferenceSession(model.SerializeToString(), options, providers=providers)
+        # Without its own fall-back, which would print the error and go on with other providers.
+        return ort.InferenceSession(model.SerializeToString(), options, providers=providers, enable_fallback=0)
     except Exception as error:  # a class per fault, all made in C++
         raise RuntimeError(str(error)) from error

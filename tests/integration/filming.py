@@ -64,7 +64,8 @@ class Set:
         self.blobs = AzureBlobs(connection)
         self.uploads = AzureQueue(connection, VIDEO_UPLOAD_QUEUE)
         self.videos = Videos(SqliteState(self.folder / "state.sqlite"), SystemClock())
-        self.work = VideoWork(self.blobs, self.videos, AzureQueue(connection, VIDEO_QUEUE), SystemClock())
+        self.queue = AzureQueue(connection, VIDEO_QUEUE)
+        self.work = VideoWork(self.blobs, self.videos, self.queue, SystemClock())
         self.style("inverted", [helper.make_node("Sub", ["one", "image"], ["styled"])])
         self.style(
             "broken",
@@ -92,15 +93,16 @@ class Set:
         publish_style(self.blobs, manifest, graph, version="v1", created_at=time.time(), creator="tests")
         Registry(self.blobs, model_name(name, "fast")).promote("v1")
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
+    def start_worker(self, **settings: str) -> subprocess.Popen[bytes]:
         """A worker process, for the caller to end."""
+        command = [sys.executable, "-m", "infra.wiring.video"]
         with (self.folder / "worker.log").open("ab") as log:
-            return subprocess.Popen([sys.executable, "-m", "infra.wiring.video"], env=self.environment, stderr=log)
+            return subprocess.Popen(command, env={**self.environment, **settings}, stderr=log)
 
     @contextmanager
-    def workers(self, count: int = 1) -> Iterator[list[subprocess.Popen[bytes]]]:
+    def workers(self, count: int = 1, **settings: str) -> Iterator[list[subprocess.Popen[bytes]]]:
         """Worker processes; whatever stands in the list in the end is killed."""
-        processes = [self.start_worker() for _ in range(count)]
+        processes = [self.start_worker(**settings) for _ in range(count)]
         try:
             yield processes
         finally:
@@ -156,6 +158,7 @@ class Set:
     def close(self) -> None:
         self.blobs.close()
         self.uploads.close()
+        self.queue.close()
 
 
 def pictures(path: Path) -> tuple[list[int], np.ndarray[Any, np.dtype[np.uint8]]]:

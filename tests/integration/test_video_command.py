@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from infra.cli import context
 from infra.cli.main import app
-from models.errors import BadInput, ModelRefused
+from models.errors import BadInput, ConfigurationError, ModelRefused
 from tests.fakes import FakeBlobs
 from tests.unit.styles import Painter, identity, manifest_of
 from video.clip import make_clip
@@ -79,3 +79,12 @@ def test_what_is_wrong_is_said_in_one_sentence(folder: Path) -> None:
     with pytest.raises(ModelRefused, match=r"toy\.onnx: its manifest expects sha256"):
         registered(folder)
     assert not (folder / "out.mp4").exists()
+
+
+def test_the_runtime_of_a_film_and_its_precision_can_be_chosen(folder: Path) -> None:
+    registered(folder, "--promote")
+    film = ("stylise", folder / "clip.mp4", folder / "out.mp4", "--style", "toy", "--quality", "fast", "--workers", 1)
+    assert command(*film, "--providers", "cpu,openvino")["runtime"].startswith("ONNX Runtime")
+    assert command(*film, "--precision", "fp32", "--force")["runtime"].endswith("CPU, fp32")
+    with pytest.raises(ConfigurationError, match="expected some of tensorrt, cuda, openvino, cpu, got gpu"):
+        command(*film, "--providers", "gpu", "--force")

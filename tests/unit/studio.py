@@ -75,13 +75,16 @@ def film_plan(options: FilmOptions, frames: int) -> FilmPlan:
 class TextPipeline:
     """A film is a text of frames, one letter each; its style is upper case."""
 
+    planned: int = 0
     made: list[int] = field(default_factory=list)
     joined: int = 0
+    runtime: str = "Letters 1.0, fp32"
     during: Callable[[], None] = lambda: None
     """Called in the middle of each step."""
 
     def plan(self, source: Path, options: FilmOptions) -> FilmPlan:
         text = source.read_text()
+        self.planned += 1
         self.during()
         if not text:
             raise BadInput("there is no frame in this film")

@@ -77,3 +77,12 @@ def test_openvino_is_brought_in_without_what_tells_its_makers_of_its_use() -> No
     done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
     assert "openvino" in done.stdout.split()
     assert not [name for name in done.stdout.split() if name.startswith("openvino_telemetry.")]
+
+
+def test_fp32_means_fp32_whatever_the_cpu_has_units_for() -> None:
+    graph = identity()
+    options = FilmOptions(style="toy")
+    network = open_network(
+        graph, manifest_of(graph), height=40, width=50, options=options, providers=["openvino"], precision="fp32"
+    )
+    assert network.describe().endswith("CPU, fp32")

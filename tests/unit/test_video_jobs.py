@@ -198,6 +198,7 @@ def test_messages_delivered_twice_make_nothing_twice(studio: Studio) -> None:
     while message := studio.next():
         for _ in range(2):
             studio.steps.do(message)
+    assert studio.pipeline.planned == 1
     assert sorted(studio.pipeline.made) == [0, 1, 2]
     assert studio.pipeline.joined == 1
     assert result(studio, job) == "ABCDEFGHIJ"
@@ -303,6 +304,32 @@ def test_a_worker_that_dies_anywhere_costs_no_more_than_its_step(
     assert dead > 10
 
 
+def test_what_made_each_segment_is_kept_and_said_where_it_differs(
+    studio: Studio, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    job = studio.start()
+    studio.pipeline.runtime = "Letters β, fp16"
+    studio.run(2)
+    assert studio.work.runtimes(job.id) == {"Letters ?, fp16": 1}
+    studio.pipeline.runtime = "Letters 1.0, bf16"
+    studio.run(2)
+    join = studio.next()
+    assert join is not None
+    studio.pipeline.during = lambda: (_ for _ in ()).throw(TryLater("the disk is full"))
+    with pytest.raises(TryLater):
+        studio.steps.do(join)
+    studio.pipeline.during = lambda: None
+    studio.steps.do(join)
+    said = "its segments were made by different runtimes, which may round differently"
+    assert studio.videos.get(job.id).notes == ["a note", f"{said}: Letters 1.0, bf16 (2), Letters ?, fp16 (1)"]
+    assert b"by Letters 1.0, bf16" in studio.blobs.get(f"{job.log}segment-000002.txt").data
+    other = studio.start(studio.put("other.mp4"))
+    studio.run()
+    assert studio.videos.get(other.id).notes == ["a note"]
+    assert b"segments made by Letters 1.0, bf16 (3)" in studio.blobs.get(f"{other.log}join.txt").data
+
+
 # How jobs end otherwise.
 
 
@@ -350,7 +377,7 @@ def test_a_film_that_is_gone_or_too_large_fails(studio: Studio) -> None:
 def test_a_cancelled_job_stops_at_the_next_batch_and_leaves_nothing(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("video.worker.steps._LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("video.worker.headway._LOOK_EVERY_S", 0.0)
     job = studio.start()
     studio.run(1)
     studio.pipeline.during = lambda: studio.work.cancel(job.id) and None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -15,13 +16,15 @@ import pytest
 
 from infra.settings import Settings
 from infra.wiring.steady import SteadyProcess
-from infra.wiring.video import Records
-from infra.wiring.video_steps import claim
-from models.contracts.videos import VideoMessage, VideoState
-from models.worker import Work, Worker
+from infra.wiring.video import Records, workers
+from infra.wiring.video_steps import build, claim
+from models.contracts.videos import VideoJob, VideoMessage, VideoState
+from models.errors import ConfigurationError
+from models.worker import Job, Work, Worker
 from tests.fakes import FakeClock, FakeQueue
 from tests.unit.studio import Studio
 from tests.waiting import wait_for
+from video.worker.films import FilmPipeline
 
 # Answers with its pid; what it does besides is named by the job.
 CHILD = """
@@ -30,7 +33,8 @@ for line in sys.stdin:
     job = json.loads(line)["job"]
     if job == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if job == "leave":
+    if job.startswith("leave") and not os.path.exists(job.partition(" ")[2]):
+        open(job.partition(" ")[2] or os.devnull, "w").close()
         sys.exit(0)
     if job == "hang":
         time.sleep(1000)
@@ -68,11 +72,22 @@ def test_a_crash_is_an_error_that_says_so_and_the_next_request_has_a_new_process
     assert do(child, "a") != first
 
 
-def test_an_error_of_a_request_leaves_the_process_as_it_is(child: SteadyProcess) -> None:
+def test_after_an_error_the_next_request_has_a_new_process(child: SteadyProcess) -> None:
     first = do(child, "a")
     with pytest.raises(RuntimeError, match="no good"):
         do(child, "error")
-    assert do(child, "a") == first
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(first), 0)
+    assert do(child, "a") != first
+
+
+def test_a_process_that_ends_for_want_of_work_as_a_request_comes_has_not_failed_it(
+    child: SteadyProcess, tmp_path: Path
+) -> None:
+    first = do(child, "a")
+    assert do(child, f"leave {tmp_path / 'left'}") != first
+    with pytest.raises(RuntimeError, match="ended with 0"):
+        do(child, "leave")
 
 
 def test_a_process_that_ended_for_want_of_work_is_replaced_without_a_word(child: SteadyProcess) -> None:
@@ -131,11 +146,52 @@ def test_the_job_of_a_step_that_failed_too_often_says_what_it_failed_with(tmp_pa
     records.given_up(message, "failed 5 times")
     ended = studio.videos.get(job.id)
     assert ended.state == VideoState.FAILED
-    assert ended.error == ("gave up after 5 tries; the last: segment 3: the process that worked on it ended with -11")
+    assert ended.error == (
+        "gave up, failed 5 times; the last time: segment 3: the process that worked on it ended with -11"
+    )
     records.given_up(VideoMessage(kind="plan", job=other.id), "failed 5 times")
     assert "workers that had it were killed" in studio.videos.get(other.id).error
     for record in (records.failed, records.given_up):
         record(VideoMessage(kind="plan", job="unknown"), "failed")
+
+
+def test_a_step_whose_workers_are_killed_has_more_tries_than_one_that_fails(tmp_path: Path) -> None:
+    studio = Studio(tmp_path)
+    records = Records(Settings())
+    records.work = studio.work
+    begun: list[VideoMessage] = []
+
+    class Killed(BaseException):
+        pass
+
+    def start(message: VideoMessage) -> Job:
+        begun.append(message)
+        raise Killed
+
+    work = Work("films", VideoMessage, start, records.given_up, records.failed, records.only_killed)
+
+    def tries(job: VideoJob) -> int:
+        """Of its plan, by workers of which none lives to say what happened."""
+        begun.clear()
+        while not studio.videos.get(job.id).state.is_end:
+            with contextlib.suppress(Killed):
+                Worker(studio.queue, FakeQueue(studio.clock), work).step()
+            studio.clock.advance(60)
+        return len(begun)
+
+    job = studio.start()
+    assert tries(job) == 20
+    assert (
+        "failed 20 times; the last time: plan: the workers that had it were killed" in studio.videos.get(job.id).error
+    )
+    other = studio.start(studio.put("other.mp4"))
+    records.failed(VideoMessage(kind="plan", job=other.id), "no good")
+    assert tries(other) == 5
+    assert studio.videos.get(other.id).error == "gave up, failed 5 times; the last time: plan: no good"
+    # Of the steps that failed only the last is noted: a film at which all fail must not be tried for ever.
+    third = studio.start(studio.put("third.mp4"))
+    records.failed(VideoMessage(kind="segment", job=third.id, segment=1), "another step")
+    assert tries(third) == 5
 
 
 def test_a_stopped_worker_sends_its_message_anew_and_an_idle_one_ends(child: SteadyProcess) -> None:
@@ -158,6 +214,26 @@ def test_a_stopped_worker_sends_its_message_anew_and_an_idle_one_ends(child: Ste
     assert (item.body, item.dequeue_count, queue.length()) == (body, 1, 1)
     queue.delete(item)
     Worker(queue, poison, Work("films", VideoMessage, child.start), poll_s=0.01, idle_s=0.05).run()
+
+
+def test_a_wrong_name_of_a_runtime_is_said_before_the_first_film() -> None:
+    with pytest.raises(ConfigurationError, match="expected some of tensorrt, cuda, openvino, cpu, got gpu"):
+        workers(Settings(video_providers="openvino, gpu"))
+
+
+def test_the_networks_of_a_worker_run_on_what_its_settings_name(tmp_path: Path) -> None:
+    settings = Settings(video_providers=" openvino,cpu", video_precision="fp32", state_path=tmp_path / "state.sqlite")
+    pipeline = build(settings, tmp_path, lambda: None).pipeline
+    assert isinstance(pipeline, FilmPipeline)
+    assert (pipeline.providers, pipeline.precision) == (["openvino", "cpu"], "fp32")
+
+
+def test_a_process_that_cannot_begin_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_VIDEO_SEGMENT_S", "short")
+    child = SteadyProcess([sys.executable, "-m", "infra.wiring.video_steps"], stall_s=60)
+    with pytest.raises(RuntimeError, match=r"ValidationError: .*\n.*video_segment_s"):
+        do(child, "a")
+    child.end()
 
 
 def test_each_process_has_a_folder_of_its_own(tmp_path) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from models.contracts.film import FilmOptions, FilmPlan, Limits
 from models.style.library import StyleLibrary
 from models.style.network import Network, open_network
+from models.style.runtimes import Precision
 from video.join import join_film
 from video.plan import plan_film
 from video.segment import make_segment
@@ -28,6 +29,8 @@ class FilmPipeline:
     threads: int
     cache: Path
     """For what the runtimes of networks compile."""
+    providers: Sequence[str] | None = None
+    precision: Precision = "best"
     _key: tuple[object, ...] = ()
     _network: Network | None = field(default=None, repr=False)
 
@@ -53,6 +56,11 @@ class FilmPipeline:
         """Write the film of all segments, with what is kept of the source, to `out`."""
         log.info("%s", join_film(source, plan, segments, out))
 
+    @property
+    def runtime(self) -> str:
+        """What the last segment's network ran on."""
+        return "" if self._network is None else self._network.describe()
+
     def _open(self, plan: FilmPlan) -> Network:
         key = (plan.style_version, plan.options, plan.source.height, plan.source.width)
         if self._network is None or self._key != key:
@@ -65,6 +73,8 @@ class FilmPipeline:
                 width=plan.source.width,
                 options=plan.options,
                 threads=self.threads,
+                providers=self.providers,
+                precision=self.precision,
                 cache=self.cache,
             )
             self._key = key

@@ -27,6 +27,11 @@ class Pipeline(Protocol):
         """Segment `index`, stylised and encoded; `progress` is told of frames. Raises once `stopped` is set."""
         ...
 
+    @property
+    def runtime(self) -> str:
+        """What the network of the last segment ran on, with its precision."""
+        ...
+
     def join(self, source: Path, plan: FilmPlan, segments: Sequence[Path], out: Path) -> None:
         """Write the film of all segments, with what is kept of the source, to `out`."""
         ...

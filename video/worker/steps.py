@@ -6,12 +6,10 @@ A step that was done before finds its outcome in storage under the one name it c
 import hashlib
 import logging
 import shutil
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -21,13 +19,12 @@ from models.errors import AlreadyExists, BadInput, NotFound, TryLater
 from models.names import video_log_prefix, video_plan_blob, video_result_blob, video_segment_blob
 from models.runlog import RunLog
 from models.videos import safe_stem
-from models.videowork import FRAMES, VideoWork
+from models.videowork import FRAMES, RUNTIME, VideoWork
+from video.worker.headway import Beating, Labour, Watch
 from video.worker.pipeline import Pipeline
 from video.worker.sources import Sources
 
 log = logging.getLogger(__name__)
-
-_LOOK_EVERY_S: Final = 1.0
 
 
 class Cancelled(Exception):
@@ -70,8 +67,12 @@ class Steps:
         return line
 
     def _make_plan(self, job: VideoJob, _message: VideoMessage) -> str:
+        if job.state != VideoState.RECEIVED:
+            return f"is there already; {self.work.ask_missing(job)} steps asked for"
         assert job.options is not None
-        plan = self.pipeline.plan(self._source(job), job.options)
+        source = self._source(job)
+        with self._at(job):
+            plan = self.pipeline.plan(source, job.options)
         try:
             self.work.blobs.create(video_plan_blob(job.id), msgspec.json.encode(plan))
         except AlreadyExists:
@@ -102,7 +103,7 @@ class Steps:
             return "is there already"
         plan = self._plan_of(job)
         source = self._source(job)
-        watch = _Watch(self.work, job.id, self.beat)
+        watch = Watch(self.work, job.id, message.segment, self.beat)
         begun = time.monotonic()
         try:
             data = self.pipeline.segment(
@@ -115,13 +116,18 @@ class Steps:
         took = time.monotonic() - begun
         frames = plan.segments[message.segment].frames
         try:
-            self.work.blobs.create(name, data, metadata={FRAMES: str(frames)})
+            # As ASCII, since storage carries it as a header.
+            runtime = self.pipeline.runtime.encode("ascii", "replace").decode()
+            self.work.blobs.create(name, data, metadata={FRAMES: str(frames), RUNTIME: runtime})
         except AlreadyExists:
             log.info("another worker was first")
         if self.work.progress(job).state.is_end:
             self.work.clear(job.id)
         digest = hashlib.sha256(data).hexdigest()[:12]
-        return f"{frames} frames, {frames / max(took, 1e-3):.1f} a second, {len(data)} bytes, SHA-256 {digest}"
+        return (
+            f"{frames} frames, {frames / max(took, 1e-3):.1f} a second, {len(data)} bytes, SHA-256 {digest}, "
+            f"by {self.pipeline.runtime}"
+        )
 
     def _join(self, job: VideoJob, _message: VideoMessage) -> str:
         missing = self.work.missing(job)
@@ -130,6 +136,7 @@ class Steps:
             return f"{len(missing)} segments are missing and asked for"
         plan = self._plan_of(job)
         source = self._source(job)
+        self._note_runtimes(job)
         folder = self.scratch / f"join-{job.id}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -144,6 +151,15 @@ class Steps:
         ended = self.work.done(job.id, result)
         return f"{ended.state}, {result}"
 
+    def _note_runtimes(self, job: VideoJob) -> None:
+        """In the log what made the segments; in the record too if that differs between them."""
+        runtimes = self.work.runtimes(job.id)
+        made_by = ", ".join(f"{runtime} ({count})" for runtime, count in sorted(runtimes.items()))
+        log.info("segments made by %s", made_by)
+        note = f"its segments were made by different runtimes, which may round differently: {made_by}"
+        if len(runtimes) > 1 and note not in job.notes:
+            self.work.videos.change(job.id, lambda now: msgspec.structs.replace(now, notes=[*job.notes, note]))
+
     def _joined(self, job: VideoJob, plan: FilmPlan, source: Path, folder: Path) -> str:
         """Name of the blob with the whole film."""
         parts = [folder / f"{index:06d}" for index in range(job.segments)]
@@ -151,18 +167,21 @@ class Steps:
             self.work.blobs.download(video_segment_blob(job.id, index), part)
             self.beat()
         out = folder / f"film{plan.ending}"
-        self.pipeline.join(source, plan, parts, out)
-        self.beat()
+        with self._at(job):
+            self.pipeline.join(source, plan, parts, out)
         result = video_result_blob(safe_stem(job.name), job.id, plan.ending)
         try:
-            with _Beating(self.beat):
+            with Beating(self.beat):
                 self.work.blobs.upload(result, out)
         except AlreadyExists:
             log.info("the film was joined before")
         return result
 
+    def _at(self, job: VideoJob) -> Beating:
+        return Beating(self.beat, Labour(self.work, job.id))
+
     def _source(self, job: VideoJob) -> Path:
-        with _Beating(self.beat):
+        with Beating(self.beat):
             return self.sources.get(job.source, job.etag)
 
     def _plan_of(self, job: VideoJob) -> FilmPlan:
@@ -172,48 +191,6 @@ class Steps:
             except NotFound as error:
                 raise TryLater(f"the plan of {job.id} is not in storage") from error
         return self._plan[1]
-
-
-class _Watch:
-    """Told of frames while a segment is made: beats, and now and then sees whether its job still wants them."""
-
-    def __init__(self, work: VideoWork, job: str, beat: Callable[[], None]) -> None:
-        self.stopped = threading.Event()
-        self._work = work
-        self._job = job
-        self._beat = beat
-        self._looked = time.monotonic()
-
-    def progress(self, _frames: int) -> None:
-        self._beat()
-        if time.monotonic() - self._looked < _LOOK_EVERY_S:
-            return
-        self._looked = time.monotonic()
-        try:
-            if self._work.videos.get(self._job).state.is_end:
-                self.stopped.set()
-        except (TryLater, NotFound) as error:
-            log.warning("it cannot be seen whether %s was cancelled: %s", self._job, error)
-
-
-class _Beating:
-    """Within the block the beat goes on by itself: what moves whole files has time limits of its own."""
-
-    def __init__(self, beat: Callable[[], None]) -> None:
-        self._beat = beat
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._over.wait(_LOOK_EVERY_S):
-            self._beat()
 
 
 def _step(message: VideoMessage) -> str:
