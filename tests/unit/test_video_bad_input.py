@@ -125,6 +125,21 @@ def test_hours_that_only_times_claim_are_refused(tmp_path: Path) -> None:
     assert "lasts" in refusal(path)
 
 
+def test_what_a_reader_says_of_a_film_is_not_taken_for_what_a_disk_says(tmp_path: Path) -> None:
+    path = tmp_path / "film.asf"
+    make_clip(path, frames=10, size=(64, 48), codec="wmv2", audio=["mp2"])
+    # The mark of a stream that is sound: without it the reader says "operation not permitted".
+    path.write_bytes(path.read_bytes().replace(bytes.fromhex("409e69f84d5bcf11a8fd00805f5c442b"), bytes(16)))
+    assert "not a film that can be read" in refusal(path)
+    # Cut where the reader says "input/output error".
+    cut = tmp_path / "film.mkv"
+    make_clip(cut, frames=3, size=(64, 48), audio=[])
+    cut.write_bytes(cut.read_bytes()[:80])
+    assert "Input/output error" in refusal(cut)
+    with pytest.raises(FileNotFoundError):
+        plan_film(tmp_path / "none.mp4", OPTIONS, LIMITS)
+
+
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "webm", "avi"])
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.95])
 def test_a_film_whose_end_is_missing_is_refused_or_planned_as_far_as_it_goes(
