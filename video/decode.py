@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # Packet[...] is a type for the checker alone
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from models.errors import BadInput
 from video.colour import TO_RGB, swscale_matrix
 from video.packets import packets_of, set_mark
 from video.probe import open_film, picture, prepare_decoder
+
+log = logging.getLogger(__name__)
 
 _FULL: Final = 2
 
@@ -139,12 +142,17 @@ def _packets_from(
 
 
 def _converter(plan: FilmPlan) -> Callable[[VideoFrame], npt.NDArray[np.uint8]]:
-    """Makes RGB of a decoded frame, by the matrix and range of the film."""
+    """Makes RGB of a decoded frame, in the size and by the matrix and range of the film."""
     source = plan.source
+    size = source.width, source.height
     reformatter = VideoReformatter()
     matrix = swscale_matrix(plan.encoder.matrix)
 
     def convert(frame: VideoFrame) -> npt.NDArray[np.uint8]:
+        nonlocal size
+        if (frame.width, frame.height) != size:
+            size = frame.width, frame.height
+            log.info("the picture is now %dx%d: scaled to %dx%d", *size, source.width, source.height)
         full = source.colour.range == _FULL or frame.format.name.startswith("yuvj")
         rgb = reformatter.reformat(
             frame,
