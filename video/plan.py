@@ -27,6 +27,8 @@ _PCM: Final = {
     f"pcm_{name}"
     for name in ("s16le", "s16be", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be", "u8", "s8", "alaw", "mulaw")
 }
+_CHAPTERS: Final = "bin_data"
+"""The track in which MP4 keeps the titles of chapters; it is written anew."""
 _MOV: Final = {"aac", "mp3", "ac3", "eac3", "alac", "mov_text", *_PCM}
 
 
@@ -128,10 +130,13 @@ def _sample_aspect(source: Source, width: int, height: int) -> Ratio:
 def _container(source: Source) -> tuple[Literal["mp4", "mov", "mkv"], set[int]]:
     """The container of the result, and the tracks that it cannot hold."""
     tracks = [track for track in source.tracks if track.kind in ("audio", "subtitle")]
+    lost = {track.index for track in tracks if track.codec not in _matroska()}
     for name, held in (("mp4", _MP4), ("mov", _MOV)):
-        if source.format == name and all(track.codec in held for track in tracks):
-            return name, set()  # type: ignore[return-value]  # one of the two
-    return "mkv", {track.index for track in tracks if track.codec not in _matroska()}
+        if source.format == name:
+            unheld = {track.index for track in tracks if track.codec not in held}
+            if unheld <= lost:  # what Matroska cannot hold either is no reason for it
+                return name, unheld  # type: ignore[return-value]  # one of the two
+    return "mkv", lost
 
 
 @cache
@@ -156,6 +161,8 @@ def _notes(source: Source, container: str, dropped: set[int]) -> list[str]:
     if source.colour.matrix == 2:
         notes.append("the film does not say its colour matrix: the one usual for its size is taken, both ways")
     for track in source.tracks:
+        if source.chapters and track.codec == _CHAPTERS:
+            continue
         if track.index in dropped or track.kind not in _COPIED:
             notes.append(f"stream {track.index} ({track.kind}, {track.codec}) is not kept")
     return notes
