@@ -20,11 +20,11 @@ from av.video.stream import VideoStream
 from models.contracts.film import FilmPlan
 from models.errors import BadInput, TryLater
 from video.encode import configure
+from video.holds import MUXERS
 from video.probe import open_film, why
 from video.segment import check_set, plan_digest, read_segment
 from video.stamps import TrackClock
 
-_MUXERS: Final = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
 # Sound that begins before 0 (the lead-in of an encoder) stays there, and the picture where it is.
 _OPTIONS: Final = {
     "mp4": {"movflags": "+faststart"},
@@ -67,7 +67,7 @@ def join_film(source_path: Path, plan: FilmPlan, segments: Sequence[Path], out: 
 
 
 def _output(path: Path, plan: FilmPlan) -> OutputContainer:
-    return av.open(f"file:{path.absolute()}", "w", format=_MUXERS[plan.container], options=_OPTIONS[plan.container])
+    return av.open(f"file:{path.absolute()}", "w", format=MUXERS[plan.container], options=_OPTIONS[plan.container])
 
 
 def _write(

@@ -1,15 +1,12 @@
 """The plan of a film: what every worker must know, so that all parts fit whoever makes them."""
 
 from fractions import Fraction
-from functools import cache
-from io import BytesIO
 from pathlib import Path
 from typing import Final, Literal
 
-import av
-
 from models.contracts.film import Encoder, FilmOptions, FilmPlan, Limits, Ratio, Segment, Source
 from models.errors import BadInput
+from video.holds import refused
 from video.packets import Timeline, read_timeline
 from video.probe import check_size, probe
 
@@ -21,15 +18,8 @@ _GOP_SECONDS: Final = 2
 # it did not write for some sizes, and now and then makes other bytes of the same frames.
 _X264: Final = {"preset": "veryfast", "crf": "22", "bf": "0", "threads": "1", "mbtree": "0"}
 
-# Sound and texts that a container can hold; the rest goes into Matroska.
-_MP4: Final = {"aac", "mp3", "mp2", "ac3", "eac3", "alac", "opus", "flac", "mov_text"}
-_PCM: Final = {
-    f"pcm_{name}"
-    for name in ("s16le", "s16be", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be", "u8", "s8", "alaw", "mulaw")
-}
 _CHAPTERS: Final = "bin_data"
 """The track in which MP4 keeps the titles of chapters; it is written anew."""
-_MOV: Final = {"aac", "mp3", "ac3", "eac3", "alac", "mov_text", *_PCM}
 
 
 def plan_film(
@@ -48,7 +38,7 @@ def plan_film(
     source = probe(path, limits)
     timeline = read_timeline(path, source, limits)
     _check_length(source, timeline, limits)
-    container, dropped = _container(source)
+    container, dropped = _container(path, source)
     return FilmPlan(
         options=options,
         source=source,
@@ -127,23 +117,14 @@ def _sample_aspect(source: Source, width: int, height: int) -> Ratio:
     return aspect.numerator, aspect.denominator
 
 
-def _container(source: Source) -> tuple[Literal["mp4", "mov", "mkv"], set[int]]:
+def _container(path: Path, source: Source) -> tuple[Literal["mp4", "mov", "mkv"], set[int]]:
     """The container of the result, and the tracks that it cannot hold."""
-    tracks = [track for track in source.tracks if track.kind in ("audio", "subtitle")]
-    lost = {track.index for track in tracks if track.codec not in _matroska()}
-    for name, held in (("mp4", _MP4), ("mov", _MOV)):
-        if source.format == name:
-            unheld = {track.index for track in tracks if track.codec not in held}
-            if unheld <= lost:  # what Matroska cannot hold either is no reason for it
-                return name, unheld  # type: ignore[return-value]  # one of the two
+    lost = refused(path, "mkv")
+    if source.format in ("mp4", "mov"):
+        own = refused(path, source.format)
+        if own <= lost:  # what Matroska cannot hold either is no reason for it
+            return source.format, own
     return "mkv", lost
-
-
-@cache
-def _matroska() -> set[str]:
-    """Names of the codecs that Matroska holds."""
-    with av.open(BytesIO(), "w", format="matroska") as container:
-        return container.supported_codecs
 
 
 def _notes(source: Source, container: str, dropped: set[int]) -> list[str]:
