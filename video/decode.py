@@ -81,16 +81,18 @@ def _segment_frames(path: Path, plan: FilmPlan, segment: Segment, stopped: threa
             prepare_decoder(stream)
             frames = _decoded(container, stream, plan, seek, stopped)
             try:
-                yield from _from_mark(frames, plan, segment)
+                yield from _from_mark(frames, plan, segment, from_start=seek is None)
             except _WrongStart:
                 continue
             return
 
 
-def _from_mark(frames: Iterator[VideoFrame], plan: FilmPlan, segment: Segment) -> Iterator[VideoFrame]:
+def _from_mark(
+    frames: Iterator[VideoFrame], plan: FilmPlan, segment: Segment, *, from_start: bool
+) -> Iterator[VideoFrame]:
     """The frames from the segment's first on."""
     for number, frame in enumerate(frames):
-        if plan.marks == "count":
+        if plan.marks == "count" and from_start:
             found = number == segment.first
         else:
             found = frame.pts == segment.mark
@@ -107,9 +109,13 @@ def _decoded(
     container: InputContainer, stream: VideoStream, plan: FilmPlan, seek: Seek | None, stopped: threading.Event
 ) -> Iterator[VideoFrame]:
     """All frames from a key packet (None: the first) to the end of the film, with their marks as `pts`."""
-    for number, packet in enumerate(_packets_from(container, stream, seek)):
+    counted = plan.marks == "count"
+    skipped = (seek.pts or 0) if counted and seek else 0
+    for number, packet in enumerate(_packets_from(container, stream, None if counted else seek)):
         if stopped.is_set():
             return
+        if number < skipped:
+            continue  # where stamps lead nowhere, packets are counted
         if packet is not None:
             set_mark(packet, plan.marks, number)
         try:

@@ -105,9 +105,10 @@ def _timeline(
     else:
         marks = [packets[number].dts or 0 for number in shown] if marks_by == "dts" else list(shown)
     tail = packets[shown[-1]].duration or _usual_step(times)
+    # A decoder that makes two frames of one packet leaves no way to tell them apart but to count from the start.
     starts: list[Seek | None] = [None] * len(shown)
-    if marks_by != "count":
-        starts = _starts(packets, shown)
+    if len(set(shown)) == len(shown):
+        starts = _starts(packets, shown, marks_by)
     return Timeline(marks_by, times, marks, starts, max(tail, 1), notes)
 
 
@@ -116,7 +117,7 @@ def _usual_step(times: list[int]) -> int:
     return steps[len(steps) // 2] if steps else 1
 
 
-def _starts(packets: list[_Packet], shown: list[int]) -> list[Seek | None]:
+def _starts(packets: list[_Packet], shown: list[int], marks_by: Marks) -> list[Seek | None]:
     """For each shown frame where to start, so that no frame after a start needs a packet before it.
 
     A key packet serves frames from its own on: those shown before it (leading pictures of an open GOP) may refer to
@@ -130,7 +131,8 @@ def _starts(packets: list[_Packet], shown: list[int]) -> list[Seek | None]:
     for at, number in enumerate(shown):
         packet = packets[number]
         if packet.key and earliest[at] == number and number > 0:
-            latest = Seek(pts=packet.pts, dts=packet.dts)
+            counted = marks_by == "count"
+            latest = Seek(pts=number if counted else packet.pts, dts=None if counted else packet.dts)
         starts.append(latest)
     return starts
 
@@ -213,7 +215,7 @@ def _by_decoding(path: Path, source: Source, packets: list[_Packet]) -> Timeline
     dts = [packet.dts for packet in packets]
     if None not in dts and len(set(dts)) == len(dts) and len(set(shown)) == len(shown):
         return _timeline("dts", packets, shown, times, notes)
-    notes.append("its packets carry no usable time stamps: every segment is decoded from the start of the film")
+    notes.append("its packets carry no usable time stamps: for every segment the film is read from its start")
     return _timeline("count", packets, shown, times, notes)
 
 

@@ -68,6 +68,18 @@ def test_every_frame_is_restyled_at_its_time_and_nothing_else_is_left(clip: Path
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.scheduled
+@pytest.mark.parametrize("workers", [4, 8])
+def test_no_frame_is_lost_for_any_number_of_workers(tmp_path: Path, workers: int) -> None:
+    clip, out = tmp_path / "clip.mp4", tmp_path / "out.mp4"
+    make_clip(clip, frames=823, fps=30, size=(64, 48))
+    made = stylise_film(clip, out, inverting(), _OPTIONS, workers=workers)
+    assert (made.frames, made.workers) == (823, workers)
+    before, after = pictures(clip), pictures(out)
+    assert [time for time, _ in after] == pytest.approx([time for time, _ in before], abs=1e-3)
+    assert max(np.abs(255 - old - new).mean() for (_, old), (_, new) in zip(before, after, strict=True)) < 20
+
+
 def test_killed_processes_cost_their_segments_and_change_nothing(clip: Path, tmp_path: Path) -> None:
     style = inverting()
     stylise_film(clip, tmp_path / "calm.mp4", style, _OPTIONS, workers=2)

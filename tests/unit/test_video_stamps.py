@@ -104,6 +104,8 @@ def test_films_put_behind_each_other_play_one_after_the_other_with_their_sound(t
     assert {round((b - a) * 1000) for a, b in pairwise(after.times)} == {40}
     assert_same_order(before, after)
     assert after.sound == before.sound
+    assert sum(segment.seek is not None for segment in plan.segments) > 5
+    assert decoded(source, plan) == decoded(source, plan_film(source, OPTIONS, LIMITS, segment_frames=1000))
     sound = after.sound_times[0]
     assert {round((b - a) * 1000) for a, b in pairwise(sound)} == {24}
     # The second film's sound begins with its picture, as it did, but for what the first one's was longer.
