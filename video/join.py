@@ -98,9 +98,10 @@ def _mux(output: OutputContainer, packet: Packet[Stream]) -> None:
     except av.FFmpegError as error:
         if getattr(error, "errno", None) in _DISK:
             raise TryLater(f"the film cannot be written: {why(error)}") from error
-        what = f"stream {packet.stream_index} at {packet.pts}"
+        # Writers keep packets back, so this one need not be the one at fault.
+        at_s = float((packet.dts or 0) * packet.time_base)
         raise BadInput(
-            f"a packet of the result's {what} does not fit into {output.format.name}: {why(error)}"
+            f"what is to be copied by {at_s:.2f} s cannot be written as {output.format.name}: {why(error)}"
         ) from error
 
 
@@ -128,9 +129,8 @@ def _attach_cover(output: OutputContainer, stream: Stream) -> None:
         data = next(
             (bytes(packet) for packet in container.demux(container.streams[stream.index]) if packet.size), b""
         )
-    codec = stream.codec_context.name
-    ending, kind = ("png", "image/png") if codec == "png" else ("jpg", "image/jpeg")
-    output.add_attachment(f"cover.{ending}", kind, data)
+    kind = {"mjpeg": "jpeg"}.get(stream.codec_context.name, stream.codec_context.name)
+    output.add_attachment(f"cover.{'jpg' if kind == 'jpeg' else kind}", f"image/{kind}", data)
 
 
 def _copy_tags(source: InputContainer, output: OutputContainer, plan: FilmPlan, picture: Stream) -> None:

@@ -4,6 +4,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,7 +57,8 @@ def open_film(path: Path) -> Iterator[InputContainer]:
         )
     except (av.FFmpegError, ValueError) as error:
         _check_disk(path, error)
-        raise BadInput(f"not a film that can be read: {why(error)}; expected mp4, mov, mkv, webm or avi") from error
+        reason = "its kind is not taken" if getattr(error, "errno", None) == errno.EINVAL else why(error)
+        raise BadInput(f"not a film that can be read: {reason}; expected mp4, mov, mkv, webm or avi") from error
     try:
         yield container
     except (av.FFmpegError, UnicodeError) as error:
@@ -144,7 +146,8 @@ def _duration_s(container: InputContainer, stream: VideoStream) -> float:
 
 def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
     prepare_decoder(stream)
-    for number, packet in enumerate(container.demux(stream)):
+    packets = (packet for packet in container.demux(stream) if packet.size)  # one without data would end it
+    for number, packet in enumerate(chain(packets, [None])):
         try:
             frames = stream.decode(packet)
         except av.FFmpegError:

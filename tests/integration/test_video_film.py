@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from models.contracts.film import FilmOptions
-from models.errors import BadInput
+from models.contracts.film import FilmOptions, Limits
+from models.errors import BadInput, TryLater
 from models.style.library import Style
 from tests.unit.styles import Painter, manifest_of, model_of
 from video.clip import make_clip
-from video.film import Progress, stylise_film
+from video.crew import Crew, Job
+from video.film import Progress, plan_for, stylise_film
 
 pytestmark = pytest.mark.integration
 
@@ -113,6 +114,13 @@ def test_a_broken_network_fails_the_film_and_leaves_no_file(clip: Path, tmp_path
         stylise_film(clip, tmp_path / "out.mp4", broken(), _OPTIONS, workers=2)
     assert [each.name for each in tmp_path.iterdir()] == ["in"]
     assert multiprocessing.active_children() == []
+
+
+def test_a_process_that_cannot_write_says_why(clip: Path, tmp_path: Path) -> None:
+    plan = plan_for(clip, _OPTIONS, Limits(), workers=1)
+    job = Job(clip, plan, inverting(), tmp_path / "gone", threads=1)
+    with Crew(job, 1) as crew, pytest.raises(TryLater, match=r"a segment cannot be made: .*No such file"):
+        crew.make([0], lambda _: None)
 
 
 def test_where_a_film_cannot_be_written_is_said_before_any_work(clip: Path, tmp_path: Path) -> None:
