@@ -133,7 +133,8 @@ def _check(stream: VideoStream, duration_s: float, limits: Limits) -> None:
         raise BadInput("the pictures are in a codec that is not known here")
     if not stream.time_base:
         raise BadInput("the film says no unit of time")
-    check_size(stream.codec_context.width, stream.codec_context.height, limits)
+    if stream.codec_context.width:  # else only the first frame says
+        check_size(stream.codec_context.width, stream.codec_context.height, limits)
     if duration_s > limits.max_seconds:
         raise BadInput(f"the film lasts {duration_s:,.0f} s, at most {limits.max_seconds:,.0f} s are taken")
 
