@@ -209,6 +209,25 @@ def test_a_rotation_is_kept(tmp_path: Path, kind: str, rotation: int) -> None:
     assert any("degrees" in note for note in plan.notes)
 
 
+def test_a_time_code_is_lost_and_said_to_be(tmp_path: Path) -> None:
+    plain, source = tmp_path / "plain.mov", tmp_path / "film.mov"
+    make_clip(plain, **SMALL)
+    with av.open(str(plain)) as film, av.open(str(source), "w") as out:
+        copies = [out.add_stream_from_template(each) for each in film.streams]
+        copies[0].metadata["timecode"] = "01:00:00:00"
+        copies[0].set_display_rotation(90)
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream_index]
+                out.mux(packet)
+    plan, result = make_film(source)
+    assert [track.kind for track in plan.source.tracks] == ["audio", "data"]
+    assert any("stream 2 (data" in note and "not kept" in note for note in plan.notes)
+    before, after = facts(source), facts(result)
+    assert (after.rotation, after.sound) == (before.rotation, before.sound) == (90, before.sound)
+    assert_same_times(before, after)
+
+
 @pytest.mark.parametrize("kind", ["mp4", "mkv"])
 def test_pixel_shape_and_colour_tags_are_kept(tmp_path: Path, kind: str) -> None:
     source = tmp_path / f"film.{kind}"
