@@ -227,8 +227,8 @@ def _times(source: Source, pts: list[int | None], dts: list[int | None], notes: 
     for stamps in (pts, dts):
         known = [stamp for stamp in stamps if stamp is not None]
         if len(known) == len(stamps):
-            if (begun := runs(known, jump)) > 1:
-                notes.append(f"its times begin anew {begun - 1} times: each time the film goes on where it was")
+            if (anew := len(runs(known, jump)) - 1) > 0:
+                notes.append(f"its times begin anew {anew} times: each time the film goes on where it was")
             return ascending(known, max(round(step), 1), jump)
     notes.append(f"it says no times: {float(rate):g} frames a second are taken")
     return [round(number * step) for number in range(len(pts))]

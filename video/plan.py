@@ -39,7 +39,7 @@ def plan_film(
     source = probe(path, limits)
     timeline = read_timeline(path, source, limits)
     _check_length(source, timeline, limits)
-    container, dropped = _container(path, source)
+    container, dropped = container_of(path, source)
     return FilmPlan(
         options=options,
         source=source,
@@ -118,7 +118,7 @@ def _sample_aspect(source: Source, width: int, height: int) -> Ratio:
     return aspect.numerator, aspect.denominator
 
 
-def _container(path: Path, source: Source) -> tuple[Literal["mp4", "mov", "mkv"], set[int]]:
+def container_of(path: Path, source: Source) -> tuple[Literal["mp4", "mov", "mkv"], set[int]]:
     """The container of the result, and the tracks that it cannot hold."""
     lost = refused(path, "mkv")
     if source.format in ("mp4", "mov"):

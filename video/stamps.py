@@ -15,7 +15,7 @@ def ascending(stamps: Sequence[int], step: int, jump: float) -> list[int]:
     by the file's reader and change places. Of two that are equal one is a tick later.
     """
     times: list[int] = []
-    for run in _runs(stamps, jump):
+    for run in runs(stamps, jump):
         run.sort()
         shift = times[-1] + step - run[0] if times else 0
         for stamp in run:
@@ -24,12 +24,8 @@ def ascending(stamps: Sequence[int], step: int, jump: float) -> list[int]:
     return times
 
 
-def runs(stamps: Sequence[int], jump: float) -> int:
-    """How often stamps begin anew, the first time included."""
-    return len(_runs(stamps, jump))
-
-
-def _runs(stamps: Sequence[int], jump: float) -> list[list[int]]:
+def runs(stamps: Sequence[int], jump: float) -> list[list[int]]:
+    """The stamps, parted where they begin anew."""
     found: list[list[int]] = []
     latest = 0
     for stamp in stamps:
