@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from models.contracts.film import FilmPlan
-from models.errors import BadInput, PenstockError
+from models.errors import BadInput, PenstockError, TryLater
 from models.style.library import Style
 from models.style.runtimes import Precision
 
@@ -181,6 +181,8 @@ def _work(pipe: "Connection[Any, Any]", job: Job) -> None:
         pass  # whoever wanted the film is gone
     except PenstockError as error:
         pipe.send(("failed", error))
+    except OSError as error:  # a full disk, a source that is gone: no process will do better
+        pipe.send(("failed", TryLater(f"a segment cannot be made: {error}")))
 
 
 def _segments(pipe: "Connection[Any, Any]", job: Job) -> None:

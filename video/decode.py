@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # Packet[...] is a type for the checker alone
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from models.errors import BadInput
 from video.colour import TO_RGB, swscale_matrix
 from video.packets import packets_of, set_mark
 from video.probe import open_film, picture, prepare_decoder
+
+log = logging.getLogger(__name__)
 
 _FULL: Final = 2
 
@@ -78,16 +81,18 @@ def _segment_frames(path: Path, plan: FilmPlan, segment: Segment, stopped: threa
             prepare_decoder(stream)
             frames = _decoded(container, stream, plan, seek, stopped)
             try:
-                yield from _from_mark(frames, plan, segment)
+                yield from _from_mark(frames, plan, segment, from_start=seek is None)
             except _WrongStart:
                 continue
             return
 
 
-def _from_mark(frames: Iterator[VideoFrame], plan: FilmPlan, segment: Segment) -> Iterator[VideoFrame]:
+def _from_mark(
+    frames: Iterator[VideoFrame], plan: FilmPlan, segment: Segment, *, from_start: bool
+) -> Iterator[VideoFrame]:
     """The frames from the segment's first on."""
     for number, frame in enumerate(frames):
-        if plan.marks == "count":
+        if plan.marks == "count" and from_start:
             found = number == segment.first
         else:
             found = frame.pts == segment.mark
@@ -104,9 +109,13 @@ def _decoded(
     container: InputContainer, stream: VideoStream, plan: FilmPlan, seek: Seek | None, stopped: threading.Event
 ) -> Iterator[VideoFrame]:
     """All frames from a key packet (None: the first) to the end of the film, with their marks as `pts`."""
-    for number, packet in enumerate(_packets_from(container, stream, seek)):
+    counted = plan.marks == "count"
+    skipped = (seek.pts or 0) if counted and seek else 0
+    for number, packet in enumerate(_packets_from(container, stream, None if counted else seek)):
         if stopped.is_set():
             return
+        if number < skipped:
+            continue  # where stamps lead nowhere, packets are counted
         if packet is not None:
             set_mark(packet, plan.marks, number)
         try:
@@ -139,12 +148,17 @@ def _packets_from(
 
 
 def _converter(plan: FilmPlan) -> Callable[[VideoFrame], npt.NDArray[np.uint8]]:
-    """Makes RGB of a decoded frame, by the matrix and range of the film."""
+    """Makes RGB of a decoded frame, in the size and by the matrix and range of the film."""
     source = plan.source
+    size = source.width, source.height
     reformatter = VideoReformatter()
     matrix = swscale_matrix(plan.encoder.matrix)
 
     def convert(frame: VideoFrame) -> npt.NDArray[np.uint8]:
+        nonlocal size
+        if (frame.width, frame.height) != size:
+            size = frame.width, frame.height
+            log.info("the picture is now %dx%d: scaled to %dx%d", *size, source.width, source.height)
         full = source.colour.range == _FULL or frame.format.name.startswith("yuvj")
         rgb = reformatter.reformat(
             frame,

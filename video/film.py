@@ -84,7 +84,7 @@ def stylise_film(
         check_preview(preview)
         _check_free(preview, force)
     meter = _Meter(plan.frames, progress)
-    with tempfile.TemporaryDirectory(prefix=f".{target.stem[:80]}-", dir=target.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=".penstock-", dir=target.parent) as folder:
         job = Job(source, plan, style, Path(folder), threads, providers, precision)
         with Crew(job, min(workers, len(plan.segments))) as crew:
             crew.make(range(len(plan.segments)), meter.moved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # Packet[...] is a type for the checker alone
 
+import errno
 import heapq
 import os
 from collections.abc import Iterator, Sequence
@@ -17,18 +18,21 @@ from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
 from models.contracts.film import FilmPlan
-from models.errors import BadInput
+from models.errors import BadInput, TryLater
 from video.encode import configure
-from video.probe import open_film
+from video.holds import MUXERS
+from video.probe import open_film, why
 from video.segment import check_set, plan_digest, read_segment
+from video.stamps import TrackClock
 
-_MUXERS: Final = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
 # Sound that begins before 0 (the lead-in of an encoder) stays there, and the picture where it is.
 _OPTIONS: Final = {
     "mp4": {"movflags": "+faststart"},
     "mov": {"movflags": "+faststart"},
     "mkv": {"avoid_negative_ts": "disabled"},
 }
+_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+_LEAD_IN_S: Final = 1
 # Tags that say how the source's file was made, not what the film is.
 _NOT_COPIED: Final = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
 
@@ -50,8 +54,9 @@ def join_film(source_path: Path, plan: FilmPlan, segments: Sequence[Path], out: 
     Repeating the call writes the same film.
     """
     check_set(segments, plan)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    partial = out.with_name(f".penstock-{os.getpid()}.partial")  # the film's own name may be as long as names can be
     try:
+        partial.touch()  # where nothing can be written, that is said, and not that the film is damaged
         with open_film(source_path) as source, _output(partial, plan) as output:
             frames, packets = _write(source, output, plan, segments)
         size_bytes = partial.stat().st_size
@@ -62,7 +67,7 @@ def join_film(source_path: Path, plan: FilmPlan, segments: Sequence[Path], out: 
 
 
 def _output(path: Path, plan: FilmPlan) -> OutputContainer:
-    return av.open(f"file:{path.absolute()}", "w", format=_MUXERS[plan.container], options=_OPTIONS[plan.container])
+    return av.open(f"file:{path.absolute()}", "w", format=MUXERS[plan.container], options=_OPTIONS[plan.container])
 
 
 def _write(
@@ -81,7 +86,7 @@ def _write(
     header = bytes(picture.codec_context.extradata or b"")
     counts = {True: 0, False: 0}
     own = _picture_packets(plan, segments, picture, header)
-    for _, is_picture, packet in heapq.merge(own, _copied_packets(source, copies), key=lambda each: each[0]):
+    for _, is_picture, packet in heapq.merge(own, _copied_packets(source, copies, plan), key=lambda each: each[0]):
         _mux(output, packet)
         counts[is_picture] += 1
     return counts[True], counts[False]
@@ -91,10 +96,13 @@ def _mux(output: OutputContainer, packet: Packet[Stream]) -> None:
     try:
         output.mux_one(packet)
     except av.FFmpegError as error:
-        if isinstance(error, OSError):
-            raise  # `open_film` tells a full disk from a bad film
-        what = f"stream {packet.stream_index} at {packet.pts}"
-        raise BadInput(f"a packet of the result's {what} does not fit into {output.format.name}: {error}") from error
+        if getattr(error, "errno", None) in _DISK:
+            raise TryLater(f"the film cannot be written: {why(error)}") from error
+        # Writers keep packets back, so this one need not be the one at fault.
+        at_s = float((packet.dts or 0) * packet.time_base)
+        raise BadInput(
+            f"what is to be copied by {at_s:.2f} s cannot be written as {output.format.name}: {why(error)}"
+        ) from error
 
 
 def _add_picture(output: OutputContainer, plan: FilmPlan) -> Stream:
@@ -121,9 +129,8 @@ def _attach_cover(output: OutputContainer, stream: Stream) -> None:
         data = next(
             (bytes(packet) for packet in container.demux(container.streams[stream.index]) if packet.size), b""
         )
-    codec = stream.codec_context.name
-    ending, kind = ("png", "image/png") if codec == "png" else ("jpg", "image/jpeg")
-    output.add_attachment(f"cover.{ending}", kind, data)
+    kind = {"mjpeg": "jpeg"}.get(stream.codec_context.name, stream.codec_context.name)
+    output.add_attachment(f"cover.{'jpg' if kind == 'jpeg' else kind}", f"image/{kind}", data)
 
 
 def _copy_tags(source: InputContainer, output: OutputContainer, plan: FilmPlan, picture: Stream) -> None:
@@ -167,7 +174,7 @@ def _is_gap(packet: Packet[Stream]) -> bool:
 
 
 def _copied_packets(
-    source: InputContainer, copies: dict[int, Stream]
+    source: InputContainer, copies: dict[int, Stream], plan: FilmPlan
 ) -> Iterator[tuple[Fraction, bool, Packet[Stream]]]:
     """Packets of the copied streams, in the order of the source's file, with times in seconds that never go back."""
     if not copies:
@@ -175,15 +182,28 @@ def _copied_packets(
     for stream in source.streams:
         if stream.index not in copies:
             stream.discard = Discard.all
-    reached = Fraction(-(10**9))
+    clocks: dict[int, TrackClock] = {}
+    begun: set[int] = set()
+    reached = end = Fraction(-(10**9))
     for packet in source.demux([source.streams[index] for index in copies]):
-        if not packet.size or _is_gap(packet):
+        if not packet.size or _is_gap(packet) or _is_cut(packet, packet.stream_index in begun):
             continue
-        if packet.dts is None:
-            packet.dts = packet.pts if packet.pts is not None else 0  # covers have no time
-        if packet.pts is None:
-            packet.pts = packet.dts
-        stamp = packet.dts
-        reached = max(reached, stamp * packet.time_base)
-        packet.stream = copies[packet.stream.index]
+        index, unit = packet.stream_index, packet.time_base
+        if not packet.is_discard:
+            begun.add(index)
+        if index not in clocks:
+            clocks[index] = TrackClock(unit, apart=plan.container != "mkv")
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        duration = packet.duration or 0
+        moved = clocks[index].shift(stamp, duration, end)
+        packet.dts = (stamp or 0) + moved
+        packet.pts = packet.dts if packet.pts is None else packet.pts + moved
+        reached = max(reached, packet.dts * unit)
+        end = max(end, (packet.dts + duration) * unit)
+        packet.stream = copies[index]
         yield reached, False, packet
+
+
+def _is_cut(packet: Packet[Stream], begun: bool) -> bool:
+    """Whether an edit list leaves the packet out; those shortly before the first serve as a decoder's lead-in."""
+    return packet.is_discard and (begun or packet.pts is None or packet.pts * packet.time_base < -_LEAD_IN_S)

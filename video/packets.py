@@ -12,16 +12,20 @@ import av
 from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
 from av.packet import Packet
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from models.contracts.film import Limits, Seek, Source
 from models.errors import BadInput
 from video.probe import open_film, picture, prepare_decoder
+from video.stamps import JUMP_S, ascending, runs
 
 Marks = Literal["pts", "dts", "count"]
 
 # Frames decoded at the start of every film, to see which packets there make none.
 _HEAD_FRAMES: Final = 32
+# By so many frames at most a codec shows one later than it is stored.
+_REORDERED: Final = 16
 
 
 class _Packet(NamedTuple):
@@ -49,13 +53,13 @@ def read_timeline(path: Path, source: Source, limits: Limits) -> Timeline:
     packets, shown = _read_packets(path, source, limits)
     if not shown:
         raise BadInput("the film has no frames")
-    step = 1 / float(Fraction(*source.rate) * Fraction(*source.time_base))
     trusted = source.format not in ("avi", "ts", "other")
     stamps = [packets[number].pts for number in shown]
     if not trusted or None in stamps or len(set(stamps)) < len(stamps):
-        return _by_decoding(path, packets, step)
+        return _by_decoding(path, source, packets)
     shown.sort(key=lambda number: packets[number].pts or 0)
-    return _without_broken_head(path, _timeline("pts", packets, shown, step, []))
+    times = [packets[number].pts or 0 for number in shown]
+    return _without_broken_head(path, _timeline("pts", packets, shown, times, []))
 
 
 def _read_packets(path: Path, source: Source, limits: Limits) -> tuple[list[_Packet], list[int]]:
@@ -92,26 +96,20 @@ def _is_shown(codec: str, packet: Packet[VideoStream]) -> bool:
     return True
 
 
-def _timeline(marks_by: Marks, packets: list[_Packet], shown: list[int], step: float, notes: list[str]) -> Timeline:
-    """`shown`: packet numbers in the order in which their frames are shown; `step`: the mean time between two."""
-    stamps = [packets[number].pts for number in shown]
+def _timeline(
+    marks_by: Marks, packets: list[_Packet], shown: list[int], times: list[int], notes: list[str]
+) -> Timeline:
+    """`shown`: packet numbers in the order in which their frames are shown, at `times`."""
     if marks_by == "pts":
-        times = marks = [stamp for stamp in stamps if stamp is not None]
+        marks = times
     else:
-        times = _ordered(stamps) or _ordered([packets[number].dts for number in shown])
-        times = times or [round(at * step) for at in range(len(shown))]
         marks = [packets[number].dts or 0 for number in shown] if marks_by == "dts" else list(shown)
     tail = packets[shown[-1]].duration or _usual_step(times)
+    # A decoder that makes two frames of one packet leaves no way to tell them apart but to count from the start.
     starts: list[Seek | None] = [None] * len(shown)
-    if marks_by != "count":
-        starts = _starts(packets, shown)
+    if len(set(shown)) == len(shown):
+        starts = _starts(packets, shown, marks_by)
     return Timeline(marks_by, times, marks, starts, max(tail, 1), notes)
-
-
-def _ordered(stamps: list[int | None]) -> list[int]:
-    """The stamps ascending; none at all if one is missing or occurs twice."""
-    known = {stamp for stamp in stamps if stamp is not None}
-    return sorted(known) if len(known) == len(stamps) else []
 
 
 def _usual_step(times: list[int]) -> int:
@@ -119,7 +117,7 @@ def _usual_step(times: list[int]) -> int:
     return steps[len(steps) // 2] if steps else 1
 
 
-def _starts(packets: list[_Packet], shown: list[int]) -> list[Seek | None]:
+def _starts(packets: list[_Packet], shown: list[int], marks_by: Marks) -> list[Seek | None]:
     """For each shown frame where to start, so that no frame after a start needs a packet before it.
 
     A key packet serves frames from its own on: those shown before it (leading pictures of an open GOP) may refer to
@@ -133,7 +131,8 @@ def _starts(packets: list[_Packet], shown: list[int]) -> list[Seek | None]:
     for at, number in enumerate(shown):
         packet = packets[number]
         if packet.key and earliest[at] == number and number > 0:
-            latest = Seek(pts=packet.pts, dts=packet.dts)
+            counted = marks_by == "count"
+            latest = Seek(pts=number if counted else packet.pts, dts=None if counted else packet.dts)
         starts.append(latest)
     return starts
 
@@ -141,8 +140,8 @@ def _starts(packets: list[_Packet], shown: list[int]) -> list[Seek | None]:
 def _without_broken_head(path: Path, timeline: Timeline) -> Timeline:
     """The timeline without frames at its start that do not decode, as films have that were cut out of others."""
     seen: set[int] = set()
-    for mark in decoded_marks(path, "pts"):
-        seen.add(mark)
+    for frame in _decoded(path, "pts"):
+        seen.add(frame.pts or 0)
         if len(seen) >= _HEAD_FRAMES:
             break
     last = max(seen, default=0)
@@ -160,8 +159,8 @@ def _without_broken_head(path: Path, timeline: Timeline) -> Timeline:
     )
 
 
-def decoded_marks(path: Path, marks_by: Marks) -> Iterator[int]:
-    """The mark of every frame in the order in which the decoder shows them, from the start of the film."""
+def _decoded(path: Path, marks_by: Marks) -> Iterator[VideoFrame]:
+    """Every frame in the order in which the decoder shows them, from the start of the film; its mark is its `pts`."""
     with open_film(path) as container:
         stream = picture(container)
         prepare_decoder(stream)
@@ -172,7 +171,7 @@ def decoded_marks(path: Path, marks_by: Marks) -> Iterator[int]:
                 frames = stream.decode(packet)
             except av.FFmpegError:
                 continue  # as players do; whoever needs the frame misses it
-            yield from (frame.pts for frame in frames if frame.pts is not None)
+            yield from (frame for frame in frames if frame.pts is not None)
 
 
 def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream] | None]:
@@ -199,18 +198,37 @@ def set_mark(packet: Packet[VideoStream], marks_by: Marks, number: int) -> None:
         packet.pts = number
 
 
-def _by_decoding(path: Path, packets: list[_Packet], step: float) -> Timeline:
+def _by_decoding(path: Path, source: Source, packets: list[_Packet]) -> Timeline:
     """The timeline as decoding shows it: for films whose packets do not say, or may not say rightly."""
-    shown = list(decoded_marks(path, "count"))
+    frames = [(frame.pts, (frame.width, frame.height)) for frame in _decoded(path, "count")]
+    shown = [number for number, _ in frames if number is not None]
     if not shown:
         raise BadInput("the film has no frame that can be decoded")
-    note = "the file does not say reliably when its frames are shown: it was decoded once to plan it"
-    stamps = [packets[number].pts for number in shown]
-    known = [stamp for stamp in stamps if stamp is not None]
+    notes = ["the file does not say reliably when its frames are shown: it was decoded once to plan it"]
+    if len({size for _, size in frames}) > 1:
+        notes.append(f"the picture changes its size: all is scaled to {source.width}x{source.height}")
+    pts = [packets[number].pts for number in shown]
+    known = [stamp for stamp in pts if stamp is not None]
     if len(known) == len(shown) and all(a < b for a, b in pairwise(known)):
-        return _timeline("pts", packets, shown, step, [note])
+        return _timeline("pts", packets, shown, known, notes)
+    times = _times(source, pts, [packets[number].dts for number in shown], notes)
     dts = [packet.dts for packet in packets]
     if None not in dts and len(set(dts)) == len(dts) and len(set(shown)) == len(shown):
-        return _timeline("dts", packets, shown, step, [note])
-    slow = "its packets carry no usable time stamps: every segment is decoded from the start of the film"
-    return _timeline("count", packets, shown, step, [note, slow])
+        return _timeline("dts", packets, shown, times, notes)
+    notes.append("its packets carry no usable time stamps: for every segment the film is read from its start")
+    return _timeline("count", packets, shown, times, notes)
+
+
+def _times(source: Source, pts: list[int | None], dts: list[int | None], notes: list[str]) -> list[int]:
+    """Of frames, in the order in which they are shown; by the mean rate if the packets say nothing."""
+    unit, rate = Fraction(*source.time_base), Fraction(*source.rate)
+    step = 1 / (rate * unit)
+    jump = max(JUMP_S / float(unit), _REORDERED * float(step))
+    for stamps in (pts, dts):
+        known = [stamp for stamp in stamps if stamp is not None]
+        if len(known) == len(stamps):
+            if (anew := len(runs(known, jump)) - 1) > 0:
+                notes.append(f"its times begin anew {anew} times: each time the film goes on where it was")
+            return ascending(known, max(round(step), 1), jump)
+    notes.append(f"it says no times: {float(rate):g} frames a second are taken")
+    return [round(number * step) for number in range(len(pts))]

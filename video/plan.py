@@ -1,16 +1,13 @@
 """The plan of a film: what every worker must know, so that all parts fit whoever makes them."""
 
 from fractions import Fraction
-from functools import cache
-from io import BytesIO
 from pathlib import Path
 from typing import Final, Literal
-
-import av
 
 from models.contracts.film import Encoder, FilmOptions, FilmPlan, Limits, Ratio, Segment, Source
 from models.errors import BadInput
 from models.filmlimits import check_size
+from video.holds import refused
 from video.packets import Timeline, read_timeline
 from video.probe import probe
 
@@ -19,16 +16,12 @@ SEGMENT_FRAMES: Final = 120
 
 _GOP_SECONDS: Final = 2
 # No B-frames: times follow from order, and segments meet without a gap. No macroblock tree: with it x264 reads what
-# it did not write for some sizes, and now and then makes other bytes of the same frames.
-_X264: Final = {"preset": "veryfast", "crf": "22", "bf": "0", "threads": "1", "mbtree": "0"}
+# it did not write for some sizes, and now and then makes other bytes of the same frames. CRF 21 without it is to
+# stylised pictures what 22 was with it.
+_X264: Final = {"preset": "veryfast", "crf": "21", "bf": "0", "threads": "1", "mbtree": "0"}
 
-# Sound and texts that a container can hold; the rest goes into Matroska.
-_MP4: Final = {"aac", "mp3", "mp2", "ac3", "eac3", "alac", "opus", "flac", "mov_text"}
-_PCM: Final = {
-    f"pcm_{name}"
-    for name in ("s16le", "s16be", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be", "u8", "s8", "alaw", "mulaw")
-}
-_MOV: Final = {"aac", "mp3", "ac3", "eac3", "alac", "mov_text", *_PCM}
+_CHAPTERS: Final = "bin_data"
+"""The track in which MP4 keeps the titles of chapters; it is written anew."""
 
 
 def plan_film(
@@ -47,7 +40,7 @@ def plan_film(
     source = probe(path, limits)
     timeline = read_timeline(path, source, limits)
     _check_length(source, timeline, limits)
-    container, dropped = container_of(source)
+    container, dropped = container_of(path, source)
     return FilmPlan(
         options=options,
         source=source,
@@ -126,20 +119,14 @@ def _sample_aspect(source: Source, width: int, height: int) -> Ratio:
     return aspect.numerator, aspect.denominator
 
 
-def container_of(source: Source) -> tuple[Literal["mp4", "mov", "mkv"], set[int]]:
+def container_of(path: Path, source: Source) -> tuple[Literal["mp4", "mov", "mkv"], set[int]]:
     """The container of the result, and the tracks that it cannot hold."""
-    tracks = [track for track in source.tracks if track.kind in ("audio", "subtitle")]
-    for name, held in (("mp4", _MP4), ("mov", _MOV)):
-        if source.format == name and all(track.codec in held for track in tracks):
-            return name, set()  # type: ignore[return-value]  # one of the two
-    return "mkv", {track.index for track in tracks if track.codec not in _matroska()}
-
-
-@cache
-def _matroska() -> set[str]:
-    """Names of the codecs that Matroska holds."""
-    with av.open(BytesIO(), "w", format="matroska") as container:
-        return container.supported_codecs
+    lost = refused(path, "mkv")
+    if source.format in ("mp4", "mov"):
+        own = refused(path, source.format)
+        if own <= lost:  # what Matroska cannot hold either is no reason for it
+            return source.format, own
+    return "mkv", lost
 
 
 def _notes(source: Source, container: str, dropped: set[int]) -> list[str]:
@@ -157,6 +144,8 @@ def _notes(source: Source, container: str, dropped: set[int]) -> list[str]:
     if source.colour.matrix == 2:
         notes.append("the film does not say its colour matrix: the one usual for its size is taken, both ways")
     for track in source.tracks:
+        if source.chapters and track.codec == _CHAPTERS:
+            continue
         if track.index in dropped or track.kind not in _COPIED:
             notes.append(f"stream {track.index} ({track.kind}, {track.codec}) is not kept")
     return notes

@@ -4,6 +4,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,8 +21,11 @@ from models.errors import BadInput, TryLater
 from models.filmlimits import check_bytes, check_size
 
 # Playlists (hls, concat, dash, sdp ...) would make FFmpeg open files and addresses that the uploader names.
-_DEMUXERS: Final = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,nut,mpegvideo,mxf,y4m,gif"
-_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+_DEMUXERS: Final = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,nut,mxf,gif,mpegvideo,h264,hevc,yuv4mpegpipe"
+)
+_FULL_DISK: Final = (errno.ENOSPC, errno.EDQUOT)
+_AT_ONCE: Final = 1 << 20
 _FORMATS: Final[dict[str, Any]] = {"matroska,webm": "mkv", "avi": "avi", "mpegts": "ts"}
 _SLOWEST, _FASTEST = Fraction(1, 1000), Fraction(1000)
 """Mean rates beyond are a mistake of the file."""
@@ -35,8 +39,11 @@ _COVER: Final = Disposition.attached_pic | Disposition.timed_thumbnails
 def open_film(path: Path) -> Iterator[InputContainer]:
     """The file, opened for reading; closed with the block. What FFmpeg cannot read is `BadInput`.
 
-    A disk that fails or is full, also under what the block writes, is `TryLater`.
+    A disk that fails or is full, also under what the block writes, is `TryLater`; a file that is not there or may not
+    be read is the OSError that says so.
     """
+    with path.open("rb"):
+        pass  # FFmpeg says of films, too, that they do not exist or are forbidden
     # "file:" keeps a name such as "http:..." a name; bytes that are not text in names and tags stay readable.
     try:
         container = av.open(
@@ -46,18 +53,34 @@ def open_film(path: Path) -> Iterator[InputContainer]:
             options={"max_pixels": str(_DECODED_PIXELS)},
             metadata_errors="replace",
         )
-    except (FileNotFoundError, PermissionError):
-        raise  # not the film's fault
     except (av.FFmpegError, ValueError) as error:
-        raise BadInput(f"not a film that can be read: {_why(error)}; expected mp4, mov, mkv, webm or avi") from error
+        _check_disk(path, error)
+        reason = "its kind is not taken" if getattr(error, "errno", None) == errno.EINVAL else why(error)
+        raise BadInput(f"not a film that can be read: {reason}; expected mp4, mov, mkv, webm or avi") from error
     try:
         yield container
     except (av.FFmpegError, UnicodeError) as error:
-        if getattr(error, "errno", None) in _DISK:
-            raise TryLater(f"a film cannot be read or written: {_why(error)}") from error
-        raise BadInput(f"the film is damaged: {_why(error)}") from error
+        _check_disk(path, error)
+        raise BadInput(f"the film is damaged: {why(error)}") from error
     finally:
         container.close()
+
+
+def _check_disk(path: Path, error: Exception) -> None:
+    """Raise TryLater if the disk is at fault. FFmpeg says "input/output error" of damaged films, too."""
+    number = getattr(error, "errno", None)
+    if number in _FULL_DISK or (number == errno.EIO and not _readable(path)):
+        raise TryLater(f"a film cannot be read or written: {why(error)}") from error
+
+
+def _readable(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            while file.read(_AT_ONCE):
+                pass
+    except OSError:
+        return False
+    return True
 
 
 def picture(container: InputContainer) -> VideoStream:
@@ -94,7 +117,8 @@ def _check(stream: VideoStream, duration_s: float, limits: Limits) -> None:
         raise BadInput("the pictures are in a codec that is not known here")
     if not stream.time_base:
         raise BadInput("the film says no unit of time")
-    check_size(stream.codec_context.width, stream.codec_context.height, limits)
+    if stream.codec_context.width:  # else only the first frame says
+        check_size(stream.codec_context.width, stream.codec_context.height, limits)
     if duration_s > limits.max_seconds:
         raise BadInput(f"the film lasts {duration_s:,.0f} s, at most {limits.max_seconds:,.0f} s are taken")
 
@@ -107,7 +131,8 @@ def _duration_s(container: InputContainer, stream: VideoStream) -> float:
 
 def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
     prepare_decoder(stream)
-    for number, packet in enumerate(container.demux(stream)):
+    packets = (packet for packet in container.demux(stream) if packet.size)  # one without data would end it
+    for number, packet in enumerate(chain(packets, [None])):
         try:
             frames = stream.decode(packet)
         except av.FFmpegError:
@@ -124,7 +149,9 @@ def _source(
 ) -> Source:
     context = stream.codec_context
     matrix = _display_matrix(frame)
-    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+    # Bare streams have no times to take a mean of; the rate is in their own header, if anywhere.
+    bare = container.format.name in ("h264", "hevc")
+    rate = (stream.guessed_rate if bare else stream.average_rate) or stream.guessed_rate or Fraction(25)
     rate = min(max(rate, _SLOWEST), _FASTEST).limit_denominator(10_000)
     return Source(
         format=_format(container),
@@ -194,5 +221,6 @@ def _ratio(value: Fraction | None, otherwise: Ratio = (0, 1)) -> Ratio:
     return (value.numerator, value.denominator) if value else otherwise
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
+    """What FFmpeg says, without the names of files."""
     return str(getattr(error, "strerror", None) or error)

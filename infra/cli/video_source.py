@@ -25,5 +25,5 @@ def _ending(file: Path, limits: Limits) -> str:
     from video.plan import container_of
     from video.probe import probe
 
-    container, _ = container_of(probe(file, limits))
+    container, _ = container_of(file, probe(file, limits))
     return f".{container}"

@@ -108,6 +108,7 @@ class Seek(msgspec.Struct, frozen=True, kw_only=True):
     """A key packet from which frames can be decoded."""
 
     pts: int | None
+    """Its time stamp; where frames are known by packet numbers, its number."""
     dts: int | None
 
 
@@ -141,7 +142,7 @@ class FilmPlan(msgspec.Struct, frozen=True, kw_only=True):
     source: Source
     marks: Literal["pts", "dts", "count"] = "pts"
     """By what a decoded frame is known again, wherever decoding began: the presentation or decode time stamp of its
-    packet, or the number of the packet in the film, for which decoding must begin at the start."""
+    packet, or the number of the packet in the film, for which reading must begin at the start."""
     container: Literal["mp4", "mov", "mkv"]
     ending: str
     """Of the file name, with the dot."""

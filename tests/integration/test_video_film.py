@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from models.contracts.film import FilmOptions
-from models.errors import BadInput
+from models.contracts.film import FilmOptions, Limits
+from models.errors import BadInput, TryLater
 from models.style.library import Style
 from tests.unit.styles import Painter, manifest_of, model_of
 from video.clip import make_clip
-from video.film import Progress, stylise_film
+from video.crew import Crew, Job
+from video.film import Progress, plan_for, stylise_film
 
 pytestmark = pytest.mark.integration
 
@@ -68,6 +69,18 @@ def test_every_frame_is_restyled_at_its_time_and_nothing_else_is_left(clip: Path
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.scheduled
+@pytest.mark.parametrize("workers", [4, 8])
+def test_no_frame_is_lost_for_any_number_of_workers(tmp_path: Path, workers: int) -> None:
+    clip, out = tmp_path / "clip.mp4", tmp_path / "out.mp4"
+    make_clip(clip, frames=823, fps=30, size=(64, 48))
+    made = stylise_film(clip, out, inverting(), _OPTIONS, workers=workers)
+    assert (made.frames, made.workers) == (823, workers)
+    before, after = pictures(clip), pictures(out)
+    assert [time for time, _ in after] == pytest.approx([time for time, _ in before], abs=1e-3)
+    assert max(np.abs(255 - old - new).mean() for (_, old), (_, new) in zip(before, after, strict=True)) < 20
+
+
 def test_killed_processes_cost_their_segments_and_change_nothing(clip: Path, tmp_path: Path) -> None:
     style = inverting()
     stylise_film(clip, tmp_path / "calm.mp4", style, _OPTIONS, workers=2)
@@ -101,6 +114,13 @@ def test_a_broken_network_fails_the_film_and_leaves_no_file(clip: Path, tmp_path
         stylise_film(clip, tmp_path / "out.mp4", broken(), _OPTIONS, workers=2)
     assert [each.name for each in tmp_path.iterdir()] == ["in"]
     assert multiprocessing.active_children() == []
+
+
+def test_a_process_that_cannot_write_says_why(clip: Path, tmp_path: Path) -> None:
+    plan = plan_for(clip, _OPTIONS, Limits(), workers=1)
+    job = Job(clip, plan, inverting(), tmp_path / "gone", threads=1)
+    with Crew(job, 1) as crew, pytest.raises(TryLater, match=r"a segment cannot be made: .*No such file"):
+        crew.make([0], lambda _: None)
 
 
 def test_where_a_film_cannot_be_written_is_said_before_any_work(clip: Path, tmp_path: Path) -> None:

@@ -72,6 +72,29 @@ def test_sound_without_pictures_is_refused(tmp_path: Path) -> None:
     assert "sound but no pictures" in refusal(path)
 
 
+def test_a_song_with_a_cover_is_no_film(tmp_path: Path, film: Path) -> None:
+    song, bare = tmp_path / "song.mp4", tmp_path / "bare.mp4"
+    with av.open(str(film)) as source, av.open(str(song), "w") as out:
+        sound = out.add_stream_from_template(source.streams.audio[0])
+        cover: Any = out.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt, cover.disposition = 32, 32, "yuvj420p", 0x400
+        frame = av.VideoFrame(32, 32, "yuvj420p")
+        frame.pts = 0
+        for packet in [*cover.encode(frame), *cover.encode()]:
+            out.mux(packet)
+        for packet in source.demux(audio=0):
+            if packet.size:
+                packet.stream = sound
+                out.mux(packet)
+    assert "sound but no pictures" in refusal(song)
+    with av.open(str(bare), "w", format="wav") as out:
+        stream: Any = out.add_stream("pcm_s16le", rate=48_000, layout="stereo")
+        silence = av.AudioFrame(format="s16", layout="stereo", samples=4800)
+        silence.sample_rate = 48_000
+        out.mux(stream.encode(silence))
+    assert "its kind is not taken" in refusal(bare)
+
+
 def test_a_film_without_frames_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "film.mkv"
     with av.open(str(path), "w") as out:
@@ -123,6 +146,21 @@ def test_hours_that_only_times_claim_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "film.mkv"
     make_clip(path, times=[0, 1000, 400_000_000], time_base=Fraction(1, 1000), fps=1, size=(32, 32), audio=[])
     assert "lasts" in refusal(path)
+
+
+def test_what_a_reader_says_of_a_film_is_not_taken_for_what_a_disk_says(tmp_path: Path) -> None:
+    path = tmp_path / "film.asf"
+    make_clip(path, frames=10, size=(64, 48), codec="wmv2", audio=["mp2"])
+    # The mark of a stream that is sound: without it the reader says "operation not permitted".
+    path.write_bytes(path.read_bytes().replace(bytes.fromhex("409e69f84d5bcf11a8fd00805f5c442b"), bytes(16)))
+    assert "not a film that can be read" in refusal(path)
+    # Cut where the reader says "input/output error".
+    cut = tmp_path / "film.mkv"
+    make_clip(cut, frames=3, size=(64, 48), audio=[])
+    cut.write_bytes(cut.read_bytes()[:80])
+    assert "Input/output error" in refusal(cut)
+    with pytest.raises(FileNotFoundError):
+        plan_film(tmp_path / "none.mp4", OPTIONS, LIMITS)
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "webm", "avi"])

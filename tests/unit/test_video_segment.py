@@ -167,6 +167,18 @@ def test_a_second_join_writes_the_same_film_over_the_first(tmp_path: Path, film:
     assert first.frames == 50
 
 
+def test_a_film_may_have_a_name_as_long_as_names_can_be(tmp_path: Path, film: Path, parts: Any) -> None:
+    plan, paths = parts
+    out = tmp_path / f"{'x' * 251}.mp4"
+    assert join_film(film, plan, paths, out).size_bytes == out.stat().st_size
+
+
+def test_a_place_where_nothing_can_be_written_is_no_fault_of_the_film(tmp_path: Path, film: Path, parts: Any) -> None:
+    plan, paths = parts
+    with pytest.raises(FileNotFoundError):
+        join_film(film, plan, paths, tmp_path / "none" / "out.mp4")
+
+
 def test_each_side_of_a_pipe_is_woken_when_the_other_gives_up() -> None:
     pipe: Pipe[int] = Pipe(1)
     pipe.put(1)

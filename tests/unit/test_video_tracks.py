@@ -137,12 +137,28 @@ def test_subtitles_chapters_and_tags_are_copied(tmp_path: Path, kind: str, texts
 
 def test_texts_that_the_result_cannot_hold_are_said_to_be_lost(tmp_path: Path) -> None:
     plain, source = tmp_path / "plain.mov", tmp_path / "film.mov"
-    make_clip(plain, **{**SMALL, "audio": ["adpcm_ima_qt"]})
+    make_clip(plain, **{**SMALL, "audio": ["mp2"]})
     with_extras(plain, source, "mov_text")
     plan, out = make_film(source)
     assert plan.ending == ".mkv"
     assert any("mov_text" in note and "not kept" in note for note in plan.notes)
     assert facts(out).texts == []
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mov"])
+def test_sound_of_a_kind_that_nothing_holds_is_lost_alone(tmp_path: Path, kind: str) -> None:
+    plain, source = tmp_path / f"plain.{kind}", tmp_path / f"film.{kind}"
+    make_clip(plain, **{**SMALL, "audio": ["aac", "aac"]})
+    with_extras(plain, source, "mov_text")
+    # As phones write it: a second track in a format of their own.
+    first, mark, second = source.read_bytes().partition(b"esds")
+    source.write_bytes(first + mark + second.replace(b"mp4a", b"apac").replace(b"esds", b"free"))
+    plan, out = make_film(source)
+    assert plan.ending == f".{kind}"
+    assert [note for note in plan.notes if "not kept" in note] == ["stream 2 (audio, unknown) is not kept"]
+    before, after = facts(source), facts(out)
+    assert after.sound == before.sound[:1]
+    assert after.texts == before.texts
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mkv"])
@@ -191,6 +207,25 @@ def test_a_rotation_is_kept(tmp_path: Path, kind: str, rotation: int) -> None:
     assert facts(out).rotation == facts(source).rotation
     assert facts(out).sizes == {(64, 32)}
     assert any("degrees" in note for note in plan.notes)
+
+
+def test_a_time_code_is_lost_and_said_to_be(tmp_path: Path) -> None:
+    plain, source = tmp_path / "plain.mov", tmp_path / "film.mov"
+    make_clip(plain, **SMALL)
+    with av.open(str(plain)) as film, av.open(str(source), "w") as out:
+        copies = [out.add_stream_from_template(each) for each in film.streams]
+        copies[0].metadata["timecode"] = "01:00:00:00"
+        copies[0].set_display_rotation(90)
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream_index]
+                out.mux(packet)
+    plan, result = make_film(source)
+    assert [track.kind for track in plan.source.tracks] == ["audio", "data"]
+    assert any("stream 2 (data" in note and "not kept" in note for note in plan.notes)
+    before, after = facts(source), facts(result)
+    assert (after.rotation, after.sound) == (before.rotation, before.sound) == (90, before.sound)
+    assert_same_times(before, after)
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mkv"])
