@@ -163,6 +163,7 @@ def test_stopped_half_way_no_process_stays_and_after_ctrl_c_no_file(clip: Path, 
         def told(now):
             if now.frames == 4:
                 print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+                sys.stdin.read()  # so that the film is not whole before the signal comes
 
         if __name__ == "__main__":
             graph = Path(sys.argv[1]).read_bytes()
@@ -180,6 +181,7 @@ def test_stopped_half_way_no_process_stays_and_after_ctrl_c_no_file(clip: Path, 
     ]
     with subprocess.Popen(
         command,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
