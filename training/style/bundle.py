@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models.errors import ModelRefused
 from models.inference.sessions import runtime
+from models.style.core import load_core
 from models.style.manifest import Image, StyleManifest
 from training.style.evaluate import Scores
 from training.style.graph import INPUT, OUTPUT, style_graph
@@ -50,7 +51,8 @@ def bundle(
 ) -> Bundle:
     """The graph of a network (`graph.rounded` before) and its manifest.
 
-    Raises ModelRefused if ONNX Runtime's pictures of `photos` differ from PyTorch's by more than one level.
+    Raises ModelRefused if ONNX Runtime's pictures of `photos` differ from PyTorch's by more than one level, or if
+    weights are not finite.
     """
     graph = style_graph(network)
     levels = max(_difference(network, graph, photo) for photo in photos)
@@ -70,6 +72,7 @@ def bundle(
         licence=licence,
         card=CARD,
     )
+    load_core(graph, manifest)
     return Bundle(manifest=manifest, graph=graph, levels=levels)
 
 
