@@ -146,6 +146,10 @@ def _figures(networks: Sequence[Trained]) -> list[list[str]]:
         figures("file", [f"{each.size_bytes / 1e6:.2f} MB" for each in networks]),
         figures("steps x batch of crops", [_steps(each.options) for each in networks]),
         figures(
+            "weights of content, stability",
+            [f"{each.options.content_weight:g}, {each.options.stability_weight:g}" for each in networks],
+        ),
+        figures(
             "style loss (photos as they are)",
             [f"{each.scores.style:.3f} ({each.scores.style_of_photos:.3f})" for each in networks],
         ),
