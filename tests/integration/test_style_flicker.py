@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -18,8 +19,9 @@ from training.style.run import mixed_pays
 from training.style.train import Trainer, TrainingOptions
 from training.style.vgg import LossNetwork, load_loss_network
 
-pytestmark = [pytest.mark.integration, pytest.mark.scheduled, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.scheduled, pytest.mark.timeout(900)]
 
+OPTIONS = TrainingOptions(architecture=Architecture(width=8, blocks=1, ends=5), learning_rate=3e-3, scales=1)
 _DATA = Path(__file__).parents[2].parent / "shared/data/style"
 _LEAST_FALL = 0.3
 _MOST_STYLE_GIVEN_UP = 0.1
@@ -73,35 +75,25 @@ def scores(material: Material, options: TrainingOptions) -> Scores:
 
 
 @pytest.mark.parametrize(
-    ("read", "width", "steps", "crop", "weight", "seeds"),
-    [(drawn, 6, 80, 64, 1.0, 3), (painted, 8, 200, 96, 10.0, 2)],
+    ("read", "options", "seeds"),
+    [
+        (drawn, msgspec.structs.replace(OPTIONS, steps=80, crop=64, stability_weight=1.0), 3),
+        (painted, msgspec.structs.replace(OPTIONS, steps=200, crop=96, stability_weight=10.0), 2),
+    ],
     ids=["drawn", "painted"],
 )
 def test_the_term_for_stability_takes_flicker_away_and_leaves_the_style(
-    read: Callable[[], Material], width: int, steps: int, crop: int, weight: float, seeds: int
+    read: Callable[[], Material], options: TrainingOptions, seeds: int
 ) -> None:
     material = read()
 
     def both(weight: float) -> tuple[float, float]:
         """E_warp and style loss, means over seeds: networks this small differ much from seed to seed."""
-        found = [
-            scores(
-                material,
-                TrainingOptions(
-                    architecture=Architecture(width=width, blocks=1, ends=5),
-                    steps=steps,
-                    crop=crop,
-                    learning_rate=3e-3,
-                    stability_weight=weight,
-                    scales=1,
-                    seed=seed,
-                ),
-            )
-            for seed in range(seeds)
-        ]
+        changed = [msgspec.structs.replace(options, stability_weight=weight, seed=seed) for seed in range(seeds)]
+        found = [scores(material, each) for each in changed]
         return float(np.mean([each.warp_error for each in found])), float(np.mean([each.style for each in found]))
 
-    (flicker, style), (flicker_without, style_without) = both(weight), both(0.0)
+    (flicker, style), (flicker_without, style_without) = both(options.stability_weight), both(0.0)
 
     assert flicker <= (1 - _LEAST_FALL) * flicker_without
     assert style <= (1 + _MOST_STYLE_GIVEN_UP) * style_without
