@@ -44,6 +44,7 @@ def load_core(data: bytes, manifest: StyleManifest) -> "ModelProto":
         _check_safe(model)
         _check_version(model)
         _check_valid(model)
+        _check_weights(model)
         _check_side(_only(_inputs(model), "input", manifest.input), manifest.input, manifest)
         _check_side(_only(list(model.graph.output), "output", manifest.output), manifest.output, manifest)
     except ModelRefused as error:
@@ -109,6 +110,24 @@ def _check_valid(model: "ModelProto") -> None:
         checker.check_model(model)
     except (checker.ValidationError, shape_inference.InferenceError, ValueError) as error:
         raise ModelRefused(f"is no valid graph: {_first_line(error)}") from error
+
+
+def _check_weights(model: "ModelProto") -> None:
+    """Refuse weights that are NaN or infinite: OpenVINO's ReLU and Clip make numbers of what they lead to, and the
+    check of what comes out finds nothing.
+
+    Minus infinity may be a mask, and a tensor of one value anything.
+    """
+    import numpy as np
+    from onnx import TensorProto, numpy_helper
+
+    floats = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+    for tensor in _tensors(model.graph):
+        if tensor.data_type not in floats:
+            continue
+        values = numpy_helper.to_array(tensor)
+        if values.size > 1 and not (values < np.inf).all():
+            raise ModelRefused(f"has weights that are not finite ({tensor.name}): train or export it again")
 
 
 def _converted(model: "ModelProto", name: str) -> "ModelProto":

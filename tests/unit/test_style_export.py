@@ -94,6 +94,15 @@ def test_another_graph_is_not_read_as_a_network_of_ours() -> None:
         network_of(identity())
 
 
+def test_a_network_whose_training_went_astray_is_not_exported() -> None:
+    # Its ReLU may make the NaN a zero: what the runtime gives can look like a picture.
+    lost = network()
+    with torch.no_grad():
+        lost.head.conv.weight[0, 0, 0, 0] = torch.nan
+    with pytest.raises(ModelRefused, match=r"weights that are not finite \(head\.kernel\)"):
+        bundle(lost, [synthetic_picture(64, 64, seed=1)], style="toy", quality="fast", title="Toy", licence="MIT")
+
+
 def test_a_written_bundle_is_a_shipped_style(tmp_path: Path) -> None:
     written = made()
     write_bundle(tmp_path / "toy", written)

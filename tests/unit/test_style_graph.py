@@ -255,6 +255,20 @@ def test_weights_in_other_files_are_refused() -> None:
     assert "keeps weights in another file" in _refused(hidden.SerializeToString())
 
 
+@pytest.mark.parametrize(("value", "dtype"), [(np.nan, np.float32), (np.nan, np.float16), (np.inf, np.float32)])
+def test_weights_that_are_not_finite_are_refused_and_masks_are_not(value: float, dtype: type) -> None:
+    def graph(value: float) -> bytes:
+        weight = np.array([1, value, 1], dtype).reshape(3, 1, 1)
+        nodes = [
+            helper.make_node("Cast", ["weight"], ["weight32"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["image", "weight32"], ["styled"]),
+        ]
+        return model_of(nodes, {"weight": weight}).SerializeToString()
+
+    assert "has weights that are not finite (weight)" in _refused(graph(value))
+    load_core(graph(-np.inf), manifest_of(graph(-np.inf)))
+
+
 def test_operators_that_are_not_onnx_s_own_are_refused_wherever_they_hide() -> None:
     foreign = helper.make_node("Gelu", ["image"], ["styled"], domain="com.microsoft")
     assert "uses com.microsoft.Gelu" in _refused(model_of([foreign]).SerializeToString())

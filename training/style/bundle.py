@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models.errors import ModelRefused
 from models.inference.sessions import runtime
+from models.style.core import load_core
 from models.style.manifest import Image, StyleManifest
 from training.style.evaluate import Scores
 from training.style.graph import INPUT, OUTPUT, style_graph
@@ -50,7 +51,8 @@ def bundle(
 ) -> Bundle:
     """The graph of a network (`graph.rounded` before) and its manifest.
 
-    Raises ModelRefused if ONNX Runtime's pictures of `photos` differ from PyTorch's by more than one level.
+    Raises ModelRefused if ONNX Runtime's pictures of `photos` differ from PyTorch's by more than one level, or if
+    weights are not finite.
     """
     graph = style_graph(network)
     levels = max(_difference(network, graph, photo) for photo in photos)
@@ -70,6 +72,7 @@ def bundle(
         licence=licence,
         card=CARD,
     )
+    load_core(graph, manifest)
     return Bundle(manifest=manifest, graph=graph, levels=levels)
 
 
@@ -142,6 +145,10 @@ def _figures(networks: Sequence[Trained]) -> list[list[str]]:
         figures("parameters", [f"{each.parameters:,}" for each in networks]),
         figures("file", [f"{each.size_bytes / 1e6:.2f} MB" for each in networks]),
         figures("steps x batch of crops", [_steps(each.options) for each in networks]),
+        figures(
+            "weights of content, stability",
+            [f"{each.options.content_weight:g}, {each.options.stability_weight:g}" for each in networks],
+        ),
         figures(
             "style loss (photos as they are)",
             [f"{each.scores.style:.3f} ({each.scores.style_of_photos:.3f})" for each in networks],

@@ -41,7 +41,7 @@ class LossNetwork:
     def __call__(self, pictures: Tensor) -> list[Tensor]:
         """The activations of `LAYER_NAMES` for float32 [n, 3, h, w], RGB 0..1, h and w at least 8."""
         # The mean is taken off before rounding to bfloat16, which would cost 2 of 256 levels on white.
-        hidden = functional.conv2d(pictures, *self._input).to(self._dtype)
+        hidden = functional.conv2d(pictures, *self._input).to(self._dtype, memory_format=torch.channels_last)
         features = []
         for weight, bias, pooled in self._layers:
             hidden = functional.conv2d(functional.pad(hidden, (1, 1, 1, 1), mode="reflect"), weight, bias).relu_()
