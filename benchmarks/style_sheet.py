@@ -8,26 +8,26 @@ from pathlib import Path
 
 import torch
 
-from training.style.evaluate import synthetic_picture
 from training.style.graph import network_of
-from training.style.pictures import resize, write_picture
+from training.style.pictures import write_picture
+from video.landscape import landscape
 
 _ROOT = Path(__file__).parent.parent
 _STYLES = ("starry-night", "great-wave", "composition-vii")
 _QUALITIES = ("fast", "fine")
+_WIDTH, _HEIGHT = 480, 272
 
 
 def sheet(styles: Path) -> torch.Tensor:
-    """The picture above, a column per style below, `fast` over `fine`, at half the size: float [3, h, w]."""
-    picture = synthetic_picture(360, 640, seed=5)
+    """The picture above, a column per style below, `fast` over `fine`: float [3, h, w]."""
+    picture = torch.from_numpy(landscape(30, _WIDTH, _HEIGHT, 75)).permute(2, 0, 1).contiguous() / 255
     rows = []
     for quality in _QUALITIES:
         networks = [network_of((styles / style / f"{quality}.onnx").read_bytes()) for style in _STYLES]
         with torch.no_grad():
-            styled = [network(picture[None])[0].clamp(0, 1) for network in networks]
-        rows.append(torch.cat([resize(each, 225, 400) for each in styled], 2))
-    first = torch.ones(3, 225, rows[0].shape[2])
-    first[:, :, 400:800] = resize(picture, 225, 400)
+            rows.append(torch.cat([network(picture[None])[0].clamp(0, 1) for network in networks], 2))
+    first = torch.ones_like(rows[0])
+    first[:, :, _WIDTH : 2 * _WIDTH] = picture
     return torch.cat([first, *rows], 1)
 
 

@@ -1,6 +1,6 @@
 """Films that are made up: moving shapes with sound, for demonstrations, tests and measurements."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
@@ -58,12 +58,14 @@ def make_clip(
     options: dict[str, str] | None = None,
     context: dict[str, Any] | None = None,
     rotation: int = 0,
+    draw: Callable[[int, int, int, int], npt.NDArray[np.uint8]] = picture,
 ) -> None:
     """Write a film of moving shapes to `path`, with one track of sound per codec named in `audio`.
 
     `size`: width, height. `times`: of each frame, in `time_base`, for variable rates or a late start. `audio_offset`:
     seconds by which the sound begins later. `options`: of the encoder; `context`: attributes of its context (colour
-    tags, sample aspect ratio). `container`: the muxer, if the ending of the name does not say it.
+    tags, sample aspect ratio). `container`: the muxer, if the ending of the name does not say it. `draw`: makes the
+    pictures, as `picture` does.
     """
     rate = Fraction(fps)
     count = len(times) if times is not None else frames or max(round((seconds or 1.0) * rate), 1)
@@ -82,7 +84,7 @@ def make_clip(
             stream.set_display_rotation(rotation)
         sounds = [_Sound(output, name, audio_offset, number) for number, name in enumerate(audio)]
         for number, stamp in enumerate(stamps):
-            frame = av.VideoFrame.from_ndarray(picture(number, *size, count)).reformat(format=pixel_format)
+            frame = av.VideoFrame.from_ndarray(draw(number, *size, count)).reformat(format=pixel_format)
             frame.pts, frame.time_base = stamp, unit
             output.mux(stream.encode(frame))
             for sound in sounds:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 SECONDS = 3
-SIZE = (320, 180)
+SIZE = (480, 270)
 _QUALITY = "fast"
 
 
@@ -35,9 +35,10 @@ def submit_film(settings: "Settings", folder: Path) -> tuple[Path, str]:
     """A short film and its job; it is worked on beside everything else."""
     from infra.cli.video import upload
     from video.clip import make_clip
+    from video.landscape import landscape
 
     clip = folder / "demo.mp4"
-    make_clip(clip, seconds=SECONDS, size=SIZE, audio=("aac",))
+    make_clip(clip, seconds=SECONDS, size=SIZE, audio=("aac",), draw=landscape)
     return clip, upload(settings, clip, {"quality": _QUALITY})
 
 
