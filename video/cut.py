@@ -9,7 +9,7 @@ _MOST_BOXES: Final = 10_000
 
 
 def lacks_index(path: Path) -> bool:
-    """Whether the file begins as MP4 or MOV does and holds no whole index (ISO/IEC 14496-12, boxes at the top)."""
+    """Whether the file begins as MP4 or MOV does and holds no index (ISO/IEC 14496-12, boxes at the top)."""
     with path.open("rb") as file:
         end = file.seek(0, 2)
         at, first = 0, True
@@ -17,12 +17,10 @@ def lacks_index(path: Path) -> bool:
             file.seek(at)
             head = file.read(16)
             kind = head[4:8]
-            if first and kind not in _FIRST:
+            if kind == _INDEX or (first and kind not in _FIRST):
                 return False
             first = False
             at += _size(head, end - at)
-            if kind == _INDEX:
-                return at > end
             if at >= end:
                 return True
     return False

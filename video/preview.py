@@ -49,6 +49,8 @@ def check_preview(out: Path, *, force: bool, source: Path) -> None:
     """Raises BadInput unless a picture can be written there; what is there is replaced with `force` only."""
     _codec(out)
     check_place(out, force=force, source=source, what="preview")
+    if out.is_dir():
+        raise BadInput(f"{out}: is a folder; expected a .png or .jpg file")
 
 
 def _codec(out: Path) -> tuple[str, str]:
