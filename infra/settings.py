@@ -119,8 +119,10 @@ class Settings(BaseSettings):
     """Uploads that one caller may ask for over HTTP."""
     video_segment_s: float = Field(default=4.0, gt=0)
     """The longest segment of a film; none has more than 120 frames."""
-    video_max_pixels: int = Field(default=4096 * 2304, gt=0)
+    video_max_pixels: int = Field(default=4096 * 2304, gt=0, le=8192 * 8192)
     """Width times height of a film, and of what is made of it."""
+    video_max_side: int = Field(default=8192, ge=16, le=16384)
+    """The longer one of width and height, of both."""
     video_max_seconds: float = Field(default=3 * 3600.0, gt=0)
     """Length of a film."""
     video_max_frames: int = Field(default=400_000, gt=0)
@@ -132,6 +134,7 @@ class Settings(BaseSettings):
         """What a film may be at most."""
         return Limits(
             max_pixels=self.video_max_pixels,
+            max_side=self.video_max_side,
             max_seconds=self.video_max_seconds,
             max_frames=self.video_max_frames,
             max_bytes=self.video_max_bytes,

@@ -182,7 +182,9 @@ def _work(pipe: "Connection[Any, Any]", job: Job) -> None:
     except PenstockError as error:
         pipe.send(("failed", error))
     except OSError as error:  # a full disk, a source that is gone: no process will do better
-        pipe.send(("failed", TryLater(f"a segment cannot be made: {error}")))
+        # Of a full disk the system names no file.
+        place, reason = error.filename or job.folder.parent, error.strerror or error
+        pipe.send(("failed", TryLater(f"a segment cannot be made: {place}: {reason}")))
 
 
 def _segments(pipe: "Connection[Any, Any]", job: Job) -> None:

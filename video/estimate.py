@@ -1,38 +1,59 @@
-"""How long a film will take on a machine like this one, by a measurement of a few seconds."""
+"""How long a film will take on this machine, by a measurement of a few seconds."""
 
 import contextlib
-import threading
+import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from models.contracts.film import FilmOptions, Limits
+from models.contracts.film import FilmPlan
 from models.style.library import Style
-from models.style.network import open_network
-from video.plan import plan_film
-from video.segment import Stopped, make_segment
+from video.crew import Crew, Job
 
-_FRAMES: Final = 48
 _MOST_S: Final = 5.0
 
 
-def measured_rate(source: Path, style: Style, options: FilmOptions, *, limits: Limits | None = None) -> float:
-    """Frames per second of one worker with one thread on the middle of the film: decoding and encoding included."""
-    plan = plan_film(source, options, limits or Limits(), segment_frames=_FRAMES)
-    network = open_network(
-        style.graph, style.manifest, height=plan.source.height, width=plan.source.width, options=options, threads=1
-    )
-    stopped = threading.Event()
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """`rate`: frames per second of one worker beside the others; `start_s`: until the first frames are made."""
+
+    rate: float
+    start_s: float
+
+
+class _Enough(Exception):
+    """The measurement is over."""
+
+
+def measure(source: Path, plan: FilmPlan, style: Style, *, workers: int) -> Estimate:
+    """What `workers` processes do with the film, as whoever makes it starts them; some seconds of it are made.
+
+    Decoding, network and encoding included. Processes on the same cores hinder each other: ask for as many as there
+    will be. Raises as making the film does.
+    """
+    workers = min(workers, len(plan.segments))
     moments: list[tuple[float, int]] = [(time.monotonic(), 0)]
 
     def progress(frames: int) -> None:
-        moments.append((time.monotonic(), frames))
-        if moments[-1][0] - moments[0][0] > _MOST_S:
-            stopped.set()
+        if frames > moments[-1][1]:
+            moments.append((time.monotonic(), frames))
+        if len(moments) > 2 and moments[-1][0] - moments[1][0] > _MOST_S:
+            raise _Enough
 
-    with contextlib.suppress(Stopped):
-        make_segment(source, plan, len(plan.segments) // 2, network, progress=progress, stopped=stopped)
-    # The first frames wait for decoding to begin; a film of few has nothing else.
+    with (
+        contextlib.suppress(_Enough),
+        tempfile.TemporaryDirectory(prefix="penstock-") as folder,
+        Crew(Job(source, plan, style, Path(folder), threads=1), workers) as crew,
+    ):
+        crew.make(_from_the_middle(len(plan.segments)), progress)
+    # The first frames wait for networks to open; a film of few has nothing else.
     begun = moments[1] if len(moments) > 2 else moments[0]
-    seconds = moments[-1][0] - begun[0]
-    return (moments[-1][1] - begun[1]) / max(seconds, 1e-6)
+    seconds = max(moments[-1][0] - begun[0], 1e-6)
+    return Estimate((moments[-1][1] - begun[1]) / seconds / workers, begun[0] - moments[0][0])
+
+
+def _from_the_middle(segments: int) -> Sequence[int]:
+    """All numbers, those of the film's middle first: its beginning is often not like the rest."""
+    return [*range(segments // 2, segments), *range(segments // 2)]

@@ -3,19 +3,22 @@
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import av
 import msgspec
 
 from models.contracts.film import FilmOptions, FilmPlan, Limits
-from models.errors import BadInput
+from models.errors import BadInput, PenstockError
 from models.style.library import Style
 from models.style.runtimes import Precision
 from video.crew import Crew, Job, cores
 from video.join import join_film
+from video.out import check_out
 from video.plan import plan_film
 from video.preview import check_preview, write_preview
 
@@ -70,28 +73,27 @@ def stylise_film(
 
     workers: processes; None: one per processor. threads: of each one's network. providers, precision: as of
     open_network. preview: a .png or .jpg file for one frame before and after. force: replace files that are there.
-    Raises BadInput with a reason for people. However it ends, no process and no partial file stays behind, unless
-    this process is killed outright.
+    Raises BadInput with a reason for people, TryLater if the disk is full. A preview that cannot be written is a note
+    to the film, which is there. However it ends, no process and no partial file stays behind, unless this process is
+    killed outright.
     """
     started = time.monotonic()
     workers = workers or max(1, cores() // threads)
     plan = msgspec.structs.replace(
         plan_for(source, options, limits or Limits(), workers=workers), style_version=style.version
     )
-    target = _target(source, out, plan)
-    _check_free(target, force)
+    target = out / f"{source.stem}-{options.style}{plan.ending}" if out.is_dir() else out
+    check_out(target, force=force, source=source, ending=plan.ending)
     if preview is not None:
-        check_preview(preview)
-        _check_free(preview, force)
+        check_preview(preview, force=force, source=source)
     meter = _Meter(plan.frames, progress)
     with tempfile.TemporaryDirectory(prefix=".penstock-", dir=target.parent) as folder:
         job = Job(source, plan, style, Path(folder), threads, providers, precision)
-        with Crew(job, min(workers, len(plan.segments))) as crew:
+        with _naming(source), Crew(job, min(workers, len(plan.segments))) as crew:
             crew.make(range(len(plan.segments)), meter.moved)
         joined = join_film(source, plan, [Path(folder) / str(i) for i in range(len(plan.segments))], target)
     seconds = time.monotonic() - started
-    if preview is not None:
-        write_preview(source, target, plan, preview)
+    lost = _preview_lost(source, target, plan, preview) if preview else None
     return Stylised(
         out=str(target),
         frames=joined.frames,
@@ -103,19 +105,23 @@ def stylise_film(
         style=f"{options.style}, {options.quality}",
         style_version=style.version,
         size_bytes=joined.size_bytes,
-        notes=plan.notes,
-        preview=str(preview) if preview else None,
+        notes=[*plan.notes, lost] if lost else plan.notes,
+        preview=str(preview) if preview and not lost else None,
     )
 
 
 def plan_for(source: Path, options: FilmOptions, limits: Limits, *, workers: int) -> FilmPlan:
-    """The plan of a film for so many processes: short films are cut finer, so that all have work to the end."""
-    plan = plan_film(source, options, limits)
-    wanted = workers * _SEGMENTS_PER_WORKER
-    if workers == 1 or len(plan.segments) >= wanted:
-        return plan
-    frames = max(_LEAST_FRAMES, math.ceil(plan.frames / wanted))
-    return plan_film(source, options, limits, segment_frames=frames)
+    """The plan of a film for so many processes: short films are cut finer, so that all have work to the end.
+
+    Raises BadInput, naming the film, if it is none or beyond `limits`.
+    """
+    with _naming(source):
+        plan = plan_film(source, options, limits)
+        wanted = workers * _SEGMENTS_PER_WORKER
+        if workers == 1 or len(plan.segments) >= wanted:
+            return plan
+        frames = max(_LEAST_FRAMES, math.ceil(plan.frames / wanted))
+        return plan_film(source, options, limits, segment_frames=frames)
 
 
 class _Meter:
@@ -135,21 +141,19 @@ class _Meter:
         self._told(Progress(frames, self._of, fps, (self._of - frames) / fps if fps else None))
 
 
-def _check_free(path: Path, force: bool) -> None:
-    if path.exists() and not force:
-        raise BadInput(f"{path}: is there already; write to another file, or say --force to replace it")
+@contextmanager
+def _naming(film: Path) -> Iterator[None]:
+    """Put the film's name before what is wrong with it."""
+    try:
+        yield
+    except BadInput as error:
+        raise type(error)(f"{film.name}: {error}") from error
 
 
-def _target(source: Path, out: Path, plan: FilmPlan) -> Path:
-    if out.is_dir():
-        out = out / f"{source.stem}-{plan.options.style}{plan.ending}"
-    if out.suffix.lower() != plan.ending:
-        raise BadInput(
-            f"{out.name}: this film becomes a {plan.ending} file, which holds what is kept of the source; write it "
-            f"to {out.with_suffix(plan.ending).name}"
-        )
-    if not out.parent.is_dir():
-        raise BadInput(f"{out.parent}: no such folder to write the film to")
-    if out.exists() and out.samefile(source):
-        raise BadInput(f"{out}: is the source; write the film to another file")
-    return out
+def _preview_lost(source: Path, film: Path, plan: FilmPlan, out: Path) -> str | None:
+    """Write the preview; a note if that failed. The film is made, and stays."""
+    try:
+        write_preview(source, film, plan, out)
+    except (PenstockError, OSError, av.FFmpegError) as error:
+        return f"no preview: {out}: {getattr(error, 'strerror', None) or error}"
+    return None

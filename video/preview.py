@@ -1,5 +1,6 @@
 """One frame of a film, before and after, side by side in one picture."""
 
+import os
 import threading
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from models.contracts.film import FilmPlan
 from models.errors import BadInput
 from video.decode import frames_between
+from video.out import check_place
 from video.probe import open_film, picture
 
 _CODECS: Final = {".png": ("png", "rgb24"), ".jpg": ("mjpeg", "yuvj444p"), ".jpeg": ("mjpeg", "yuvj444p")}
@@ -21,7 +23,10 @@ _Picture = npt.NDArray[np.uint8]
 
 
 def write_preview(source: Path, film: Path, plan: FilmPlan, out: Path) -> None:
-    """The first frame of the middle segment, of the source and of the film, to a .png or .jpg file."""
+    """The first frame of the middle segment, of the source and of the film, to a .png or .jpg file.
+
+    The file appears whole or not at all; an older one is replaced. Raises OSError if it cannot be written.
+    """
     codec, pixel_format = _codec(out)
     segment = plan.segments[len(plan.segments) // 2]
     before = next(iter(frames_between(source, plan, segment, threading.Event()))).picture
@@ -31,14 +36,21 @@ def write_preview(source: Path, film: Path, plan: FilmPlan, out: Path) -> None:
     pair = np.concatenate([sides[0], np.full((height, max(2, width // 100), 3), 255, np.uint8), sides[1]], axis=1)
     if pair.shape[1] > _MOST_WIDTH:
         pair = _resized(pair, max(1, height * _MOST_WIDTH // pair.shape[1]), _MOST_WIDTH)
-    out.write_bytes(_encoded(pair, codec, pixel_format))
+    # The picture's own name may be as long as names can be.
+    partial = out.with_name(f".penstock-{os.getpid()}.preview")
+    try:
+        partial.write_bytes(_encoded(pair, codec, pixel_format))
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def check_preview(out: Path) -> None:
-    """Raises BadInput unless a picture can be written to a file of that name."""
+def check_preview(out: Path, *, force: bool, source: Path) -> None:
+    """Raises BadInput unless a picture can be written there; what is there is replaced with `force` only."""
     _codec(out)
-    if not out.parent.is_dir():
-        raise BadInput(f"{out.parent}: no such folder to write the preview to")
+    check_place(out, force=force, source=source, what="preview")
+    if out.is_dir():
+        raise BadInput(f"{out}: is a folder; expected a .png or .jpg file")
 
 
 def _codec(out: Path) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from models.contracts.film import Colour, Limits, Ratio, Source, Track
 from models.errors import BadInput, TryLater
 from models.filmlimits import check_bytes, check_size
+from video.cut import lacks_index
 
 # Playlists (hls, concat, dash, sdp ...) would make FFmpeg open files and addresses that the uploader names.
 _DEMUXERS: Final = (
@@ -55,8 +56,7 @@ def open_film(path: Path) -> Iterator[InputContainer]:
         )
     except (av.FFmpegError, ValueError) as error:
         _check_disk(path, error)
-        reason = "its kind is not taken" if getattr(error, "errno", None) == errno.EINVAL else why(error)
-        raise BadInput(f"not a film that can be read: {reason}; expected mp4, mov, mkv, webm or avi") from error
+        raise BadInput(f"not a film that can be read: {_unread(path, error)}") from error
     try:
         yield container
     except (av.FFmpegError, UnicodeError) as error:
@@ -64,6 +64,13 @@ def open_film(path: Path) -> Iterator[InputContainer]:
         raise BadInput(f"the film is damaged: {why(error)}") from error
     finally:
         container.close()
+
+
+def _unread(path: Path, error: Exception) -> str:
+    if lacks_index(path):
+        return "its index (moov) is missing; was it cut short? copy it again"
+    reason = "its kind is not taken" if getattr(error, "errno", None) == errno.EINVAL else why(error)
+    return f"{reason}; expected mp4, mov, mkv, webm or avi"
 
 
 def _check_disk(path: Path, error: Exception) -> None:

@@ -21,10 +21,19 @@ def load_settings() -> "Settings":
     Explicit environment variables win. Raises ConfigurationError when nothing runs there and the environment
     names no storage account (`DataStorage`) either.
     """
-    home = Home.default()
-    state = home.running()
-    if state is None and "DataStorage" not in os.environ:
-        raise ConfigurationError(f"Penstock does not run in {home.root}; start it: penstock up --detach")
+    if not has_storage():
+        raise ConfigurationError(f"Penstock does not run in {Home.default().root}; start it: penstock up --detach")
+    return local_settings()
+
+
+def has_storage() -> bool:
+    """Whether something runs in PENSTOCK_HOME, or the environment names a storage account."""
+    return "DataStorage" in os.environ or Home.default().running() is not None
+
+
+def local_settings() -> "Settings":
+    """The same settings for commands that need no service: where nothing runs, the environment's and the defaults."""
+    state = Home.default().running()
     shared = state.environment if state else {}
     return _settings({name: value for name, value in shared.items() if name not in os.environ})
 

@@ -29,13 +29,15 @@ def evaluate(
     split: Annotated[
         list[str] | None,
         typer.Option(
-            help="random, stratified, chronological or recommenders; may be repeated. [default: recommenders and, if "
-            "there are times, chronological]"
+            help="random, stratified, chronological or recommenders; may be repeated.",
+            show_default="recommenders and, if there are times, chronological",
         ),
     ] = None,
     by: ratings_options.SplitBy = None,
     ratio: ratings_options.Ratio = 0.75,
-    seed: Annotated[list[int] | None, typer.Option(help="May be repeated: means are shown. [default: 42]")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="May be repeated: means are shown.", show_default="42")
+    ] = None,
     k: ratings_options.K = 10,
     engine: ratings_options.Engine = "native",
     master: ratings_options.Master = None,

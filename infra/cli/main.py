@@ -29,7 +29,9 @@ from infra.cli import (
     train,
     up,
     video,
+    video_clip,
     video_local,
+    video_plan,
 )
 from infra.local.home import Home
 from models.errors import PenstockError
@@ -61,7 +63,13 @@ app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(runs.app, name="runs")
 app.add_typer(queues.app, name="queues")
-for command in (video_local.stylise, video_local.plan, video_local.styles, video_local.register):
+for command in (
+    video_clip.clip,
+    video_local.stylise,
+    video_plan.plan,
+    video_local.styles,
+    video_local.register,
+):
     video.app.command()(command)
 app.add_typer(video.app, name="video")
 

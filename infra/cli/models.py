@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, inspect and promote registered models.", no_args_is_help=True)
 _Model = Annotated[
-    str | None, typer.Option(help="Name in the registry, such as recommender. [default: the models of devices]")
+    str | None, typer.Option(help="Name in the registry, such as recommender.", show_default="the models of devices")
 ]
 
 

@@ -40,8 +40,8 @@ Rows = Annotated[
 Items = Annotated[
     Path | None,
     typer.Option(
-        help="Titles and genres: u.item, movies.dat, movies.csv, or CSV with item,title,genres. [default: beside the "
-        "ratings, where they are a file here]",
+        help="Titles and genres: u.item, movies.dat, movies.csv, or CSV with item,title,genres.",
+        show_default="beside the ratings, where they are a file here",
         parser=files.readable,
         metavar=files.METAVAR,
     ),
@@ -52,14 +52,15 @@ Split = Annotated[
 ]
 SplitBy = Annotated[
     By | None,
-    typer.Option("--by", help="Split within each user or item, or (chronological) over all. [default: user]"),
+    typer.Option("--by", help="Split within each user or item, or (chronological) over all.", show_default="user"),
 ]
 Ratio = Annotated[float, typer.Option(help="Share of the training part.")]
 Seed = Annotated[int, typer.Option(help="Seed of the split.", min=0)]
 K = Annotated[int, typer.Option("--k", "-k", help="Length of the lists.")]
 Engine = Annotated[EngineName, typer.Option(help="native: this machine, no Java; spark: pyspark.")]
 Master = Annotated[
-    str | None, typer.Option(help="Spark's master, as spark://host:port. [default: all cores of this machine]")
+    str | None,
+    typer.Option(help="Spark's master, as spark://host:port.", show_default="all cores of this machine"),
 ]
 Report = Annotated[
     Path | None, typer.Option(help="Write the figures to this .json, and Markdown and plots beside it.")

@@ -50,7 +50,7 @@ def als(
     items: ratings_options.Items = None,
     register: Annotated[
         bool | None,
-        typer.Option(help="Register the winner as a candidate for promotion. [default: if Penstock runs]"),
+        typer.Option(help="Register the winner as a candidate for promotion.", show_default="if Penstock runs"),
     ] = None,
     promote: Annotated[
         bool, typer.Option("--promote", help="Make the winner live if it is not worse than the live version.")

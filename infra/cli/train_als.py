@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ObjectiveName = Literal["implicit", "explicit"]
 ConfidenceName = Literal["ones", "ratings"]
-_DEFAULT = "[default: of the engine]"
+_DEFAULT = "of the engine"
 
 
 def als(
@@ -38,14 +38,21 @@ def als(
         ObjectiveName, typer.Option(help="implicit: rank items; explicit: predict ratings.")
     ] = "implicit",
     factors: Annotated[
-        int | None, typer.Option("--factors", "--rank", help=f"Length of a vector. {_DEFAULT}")
+        int | None, typer.Option("--factors", "--rank", help="Length of a vector.", show_default=_DEFAULT)
     ] = None,
-    regularization: Annotated[float | None, typer.Option("--regularization", "--reg", help=_DEFAULT)] = None,
-    alpha: Annotated[float | None, typer.Option(help=f"Extra weight of rated pairs. {_DEFAULT}")] = None,
+    regularization: Annotated[
+        float | None,
+        typer.Option("--regularization", "--reg", help="Penalty on large factors.", show_default=_DEFAULT),
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="Extra weight of rated pairs.", show_default=_DEFAULT)] = None,
     confidence: Annotated[
-        ConfidenceName | None, typer.Option(help=f"Weigh all ratings alike, or by their value. {_DEFAULT}")
+        ConfidenceName | None,
+        typer.Option(help="Weigh all ratings alike, or by their value.", show_default=_DEFAULT),
     ] = None,
-    iterations: Annotated[int | None, typer.Option("--iterations", "--max-iter", help=_DEFAULT)] = None,
+    iterations: Annotated[
+        int | None,
+        typer.Option("--iterations", "--max-iter", help="Rounds over users and items.", show_default=_DEFAULT),
+    ] = None,
     model_seed: Annotated[int, typer.Option(help="Seed of the first factors.", min=0)] = 0,
     items: ratings_options.Items = None,
     promote: Annotated[
@@ -54,7 +61,8 @@ def als(
     chronological: Annotated[
         bool | None,
         typer.Option(
-            help="Measure on each user's latest ratings too: what use after training is like. [default: native only]"
+            help="Measure on each user's latest ratings too: what use after training is like.",
+            show_default="native only",
         ),
     ] = None,
     report: ratings_options.Report = None,

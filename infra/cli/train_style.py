@@ -48,9 +48,9 @@ def style(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, crops and motion.")] = 0,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="Threads on the CPU.  [default: all]", min=1)] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads on the CPU.", min=1, show_default="all")] = None,
     work: Annotated[
-        Path | None, typer.Option(help="Folder of checkpoint and previews. [default: style-NAME-QUALITY]")
+        Path | None, typer.Option(help="Folder of checkpoint and previews.", show_default="style-NAME-QUALITY")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write the network into this folder instead of the registry.", file_okay=False)

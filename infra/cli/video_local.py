@@ -1,57 +1,49 @@
-"""`penstock video stylise|plan|styles|register`: films on this machine without services, and the styles for them."""
+"""`penstock video stylise|styles|register`: films on this machine without services, and the styles for them."""
 
-import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from infra.cli import context, output
-from infra.local.home import Home
+from infra.cli import context, output, video_options
 from models.errors import BadInput
 from models.style.runtimes import Precision, providers_of
 
 if TYPE_CHECKING:
-    from models.contracts.film import FilmOptions, FilmPlan
-    from models.style.library import Style, StyleLibrary
+    from models.contracts.film import FilmOptions
     from video.film import Progress as Moved
     from video.film import Stylised
 
-_Film = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The film.")]
-_Style = Annotated[str, typer.Option(help="Name of a style (penstock video styles).")]
-_Quality = Annotated[str, typer.Option(help="`fast` or `fine`.")]
-_Scale = Annotated[
-    float, typer.Option(help="The network works at this share of the size, from 0.25: bolder, faster.")
-]
-_Strength = Annotated[float, typer.Option(help="1: the styled picture; 0: the source.")]
-_Size = Annotated[str | None, typer.Option(help="Of the result, as 640x360; else that of the source.")]
 _MANIFEST_BYTES: Final = 1 << 20
 
 
 def stylise(
-    source: _Film,
+    source: video_options.Film,
     out: Annotated[Path, typer.Argument(help="File to write, or a folder.")],
-    style: _Style,
-    quality: _Quality = "fine",
-    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Processes. [default: one per core]")] = None,
-    size: _Size = None,
-    scale: _Scale = 1.0,
-    strength: _Strength = 1.0,
+    style: Annotated[str, typer.Option(help="Name of a style (penstock video styles).")],
+    quality: video_options.Quality = "fine",
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Processes.", show_default="one per core")
+    ] = None,
+    size: video_options.Size = None,
+    scale: video_options.Scale = 1.0,
+    strength: video_options.Strength = 1.0,
     threads: Annotated[int, typer.Option(min=1, help="Of each process's network.")] = 1,
     providers: Annotated[
-        str, typer.Option(help="Runtimes that may be used: of tensorrt,cuda,openvino,cpu. [default: the best]")
+        str,
+        typer.Option(help="Runtimes that may be used: of tensorrt,cuda,openvino,cpu.", show_default="the best"),
     ] = "",
     precision: Annotated[
         Precision,
         typer.Option(help="`fp32`: one picture on all machines, within a level; `best` may round, and is faster."),
     ] = "best",
     preview: Annotated[
-        Path | None, typer.Option(help="A .png or .jpg file for a frame before and after. [default: beside OUT]")
+        Path | None,
+        typer.Option(help="A .png or .jpg file for a frame before and after.", show_default="beside OUT"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT and the preview if they are there.")] = False,
     as_json: output.AsJson = False,
@@ -59,8 +51,9 @@ def stylise(
     """Write a film in a style, on this machine alone."""
     from video.film import stylise_film
 
-    options = _options(style, quality=quality, scale=scale, strength=strength, size=size)
-    found = _library().find(options.style, options.quality)
+    limits = video_options.limits()
+    options = video_options.options(style, limits, quality=quality, scale=scale, strength=strength, size=size)
+    found = video_options.find_style(options)
     with _ended_by_sigterm(), _bar(as_json) as told:
         made = stylise_film(
             source,
@@ -69,6 +62,7 @@ def stylise(
             options,
             workers=workers,
             threads=threads,
+            limits=limits,
             providers=providers_of(providers),
             precision=precision,
             preview=preview or _beside(out, source, options),
@@ -81,44 +75,11 @@ def stylise(
         _show(made)
 
 
-def plan(
-    source: _Film,
-    style: Annotated[str | None, typer.Option(help="Measure this style for a few seconds.")] = None,
-    quality: _Quality = "fine",
-    size: _Size = None,
-    scale: _Scale = 1.0,
-    rate: Annotated[
-        float | None, typer.Option(min=0.001, help="Frames/s of one worker, instead of measuring.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="How many work at once. [default: one per core]")] = None,
-    price_per_hour: Annotated[float | None, typer.Option(min=0, help="Of one worker, in any currency.")] = None,
-    as_json: output.AsJson = False,
-) -> None:
-    """Say into what a film is divided, how long it will take, and what that costs."""
-    from models.contracts.film import Limits
-    from video.crew import cores
-    from video.plan import plan_film
-
-    options = _options(style or "none", quality=quality, scale=scale, strength=1.0, size=size)
-    planned = plan_film(source, options, Limits())
-    if rate is None and style is not None:
-        rate = _measured(source, _library().find(options.style, options.quality), options)
-    facts = _facts(planned, rate, workers or cores(), price_per_hour)
-    if as_json:
-        output.print_json(facts)
-        return
-    for name, value in facts.items():
-        if value is not None and name != "notes":
-            output.stdout.print(f"{name.replace('_', ' '):18} {value}")
-    for note in planned.notes:
-        output.stdout.print(f"note: {note}")
-    if rate is None:
-        output.stdout.print("for time and cost say --style (it is measured) or --rate")
-
-
 def styles(as_json: output.AsJson = False) -> None:
     """List the styles that ship with Penstock and those that are registered."""
-    found = _library().styles()
+    found = video_options.library().styles()
+    if not context.has_storage():
+        output.stderr.print(f"only those that ship: {video_options.SHIPPED_ALONE}", soft_wrap=True)
     rows = [(m.style, m.quality, each.version, m.title, m.licence) for each in found for m in [each.manifest]]
     if as_json:
         keys = ("style", "quality", "version", "title", "licence")
@@ -168,24 +129,7 @@ def register(
     live = (
         "live" if promote else f"not live yet: penstock models promote {published.version} --model {published.model}"
     )
-    output.stdout.print(f"{published.model} {published.version}, {live}")
-
-
-def _options(style: str, **given: Any) -> "FilmOptions":
-    """The options, by the same rules as those of an upload."""
-    from models.videos import film_options
-
-    texts = {name: str(value) for name, value in given.items() if value is not None}
-    return film_options({"style": style, **texts})
-
-
-def _library() -> "StyleLibrary":
-    """Shipped styles, and registered ones where a registry is at hand."""
-    from models.style.library import StyleLibrary
-
-    there = "DataStorage" in os.environ or Home.default().running() is not None
-    blobs = context.open_blobs(context.load_settings()) if there else None
-    return StyleLibrary(files("video") / "styles", blobs)
+    output.stdout.print(f"{published.model} {published.version}, {live}", soft_wrap=True)
 
 
 def _beside(out: Path, source: Path, options: "FilmOptions") -> Path:
@@ -242,32 +186,10 @@ def _ended_by_sigterm() -> Iterator[None]:
 def _show(made: "Stylised") -> None:
     output.stdout.print(
         f"{made.out}: {made.frames} frames in {made.seconds:.1f} s, {made.fps:.1f} frames/s, {made.workers} "
-        f"process{'es' if made.workers > 1 else ''}, {made.runtime}"
+        f"process{'es' if made.workers > 1 else ''}, {made.runtime}",
+        soft_wrap=True,
     )
-    output.stdout.print(f"before and after: {made.preview}")
+    if made.preview:
+        output.stdout.print(f"before and after: {made.preview}", soft_wrap=True)
     for note in made.notes:
-        output.stdout.print(f"note: {note}")
-
-
-def _measured(source: Path, style: "Style", options: "FilmOptions") -> float:
-    from video.estimate import measured_rate
-
-    with output.working("measuring one worker"):
-        return measured_rate(source, style, options)
-
-
-def _facts(plan: "FilmPlan", rate: float | None, workers: int, price: float | None) -> dict[str, Any]:
-    workers = min(workers, len(plan.segments))
-    worker_s = plan.frames / rate if rate else None
-    return {
-        "film": f"{plan.source.width}x{plan.source.height}, {plan.source.codec}, {plan.seconds:.2f} s",
-        "result": f"{plan.encoder.width}x{plan.encoder.height}, {plan.ending}",
-        "frames": plan.frames,
-        "segments": len(plan.segments),
-        "frames_per_second": round(rate, 2) if rate else None,
-        "workers": workers,
-        "seconds": round(worker_s / workers, 1) if worker_s else None,
-        "worker_hours": round(worker_s / 3600, 4) if worker_s else None,
-        "cost": round(worker_s / 3600 * price, 4) if worker_s and price is not None else None,
-        "notes": plan.notes,
-    }
+        output.stdout.print(f"note: {note}", soft_wrap=True)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,21 +119,47 @@ def test_a_broken_network_fails_the_film_and_leaves_no_file(clip: Path, tmp_path
 
 def test_a_process_that_cannot_write_says_why(clip: Path, tmp_path: Path) -> None:
     plan = plan_for(clip, _OPTIONS, Limits(), workers=1)
-    job = Job(clip, plan, inverting(), tmp_path / "gone", threads=1)
-    with Crew(job, 1) as crew, pytest.raises(TryLater, match=r"a segment cannot be made: .*No such file"):
-        crew.make([0], lambda _: None)
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "0.partial").symlink_to("/dev/full")
+    for folder, reason in ((tmp_path / "gone", "No such file"), (full, f"{tmp_path}: No space left on device")):
+        job = Job(clip, plan, inverting(), folder, threads=1)
+        with Crew(job, 1) as crew, pytest.raises(TryLater, match=f"a segment cannot be made: .*{reason}"):
+            crew.make([0], lambda _: None)
 
 
 def test_where_a_film_cannot_be_written_is_said_before_any_work(clip: Path, tmp_path: Path) -> None:
     for out, reason in (
-        (tmp_path / "film.avi", r"becomes a \.mp4 file, .* write it to film\.mp4"),
+        (tmp_path / "film.avi", r"becomes a \.mp4 file; write it to film\.mp4"),
         (tmp_path / "none" / "film.mp4", "no such folder"),
         (clip, "is the source"),
+        (Path("/proc/film.mp4"), r"/proc/film\.mp4: cannot be written: "),
     ):
         with pytest.raises(BadInput, match=reason):
             stylise_film(clip, out, inverting(), _OPTIONS)
     with pytest.raises(BadInput, match=r"\.png or \.jpg"):
         stylise_film(clip, tmp_path / "film.mp4", inverting(), _OPTIONS, preview=tmp_path / "a.gif")
+    with pytest.raises(BadInput, match="cannot be written: "):
+        stylise_film(clip, tmp_path / "film.mp4", inverting(), _OPTIONS, preview=Path("/proc/a.png"))
+    assert not (tmp_path / "film.mp4").exists()
+
+
+def test_a_preview_that_cannot_be_written_is_a_note_to_the_film(clip: Path, tmp_path: Path) -> None:
+    preview = tmp_path / "pictures" / "pair.png"
+    preview.parent.mkdir()
+    made = stylise_film(
+        clip, tmp_path / "film.mp4", inverting(), _OPTIONS, workers=1, preview=preview,
+        progress=lambda _: shutil.rmtree(preview.parent, ignore_errors=True),
+    )  # fmt: skip
+    assert made.notes[-1] == f"no preview: {preview}: No such file or directory"
+    assert made.preview is None
+    assert len(pictures(tmp_path / "film.mp4")) == 60
+
+
+def test_what_is_wrong_with_a_film_is_said_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "none.mp4").touch()
+    with pytest.raises(BadInput, match=r"^none\.mp4: the file is empty"):
+        stylise_film(tmp_path / "none.mp4", tmp_path / "out.mp4", inverting(), _OPTIONS)
 
 
 def test_a_file_that_is_there_is_replaced_by_force_only(clip: Path, tmp_path: Path) -> None:

@@ -9,12 +9,15 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
+from rich.text import Text
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from infra.cli import context, main
@@ -50,6 +53,21 @@ def test_help_is_quick_and_loads_no_heavy_library() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert time.monotonic() - begun < 5  # well under 1 s on an idle machine
+
+
+def test_help_is_shown_as_it_is_written() -> None:
+    texts = list(_helps(get_command(main.app)))
+    assert len(texts) > 300
+    # Brackets would be taken for a style, and vanish.
+    assert [text for text in texts if Text.from_markup(text).plain != text] == []
+
+
+def _helps(command: Any) -> Iterator[str]:
+    """What is said of a command, its parameters and the commands below it."""
+    for each in (command, *command.params):
+        yield getattr(each, "help", None) or ""
+    for below in getattr(command, "commands", {}).values():
+        yield from _helps(below)
 
 
 def test_commands_that_need_a_runtime_say_how_to_start_it(tmp_path: Path) -> None:

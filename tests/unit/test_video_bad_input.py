@@ -176,6 +176,16 @@ def test_a_film_whose_end_is_missing_is_refused_or_planned_as_far_as_it_goes(
     works(path)
 
 
+def test_a_film_that_was_cut_before_its_index_is_said_to_be_cut(tmp_path: Path, film: Path) -> None:
+    path, whole = tmp_path / "film.mp4", film.read_bytes()
+    index = whole.index(b"moov")
+    for size in (40, index // 2, index - 4):
+        path.write_bytes(whole[:size])
+        assert refusal(path).endswith("its index (moov) is missing; was it cut short? copy it again"), size
+    path.write_text("no film at all")
+    assert "cut short" not in refusal(path)
+
+
 def works(path: Path) -> bool:
     """Whether a film could be made; anything but a reason why not fails the test."""
     limits = Limits(max_pixels=1_000_000, max_frames=5000, max_seconds=1000)

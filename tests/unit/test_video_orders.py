@@ -196,8 +196,10 @@ def test_a_film_that_cannot_be_fetched_now_is_not_lost(
 
 
 def test_the_limits_are_those_of_the_settings() -> None:
-    settings = Settings(video_max_pixels=1, video_max_seconds=2, video_max_frames=3, video_max_bytes=4)
-    assert settings.film_limits == Limits(max_pixels=1, max_seconds=2, max_frames=3, max_bytes=4)
+    settings = Settings(
+        video_max_pixels=1, video_max_side=16, video_max_seconds=2, video_max_frames=3, video_max_bytes=4
+    )
+    assert settings.film_limits == Limits(max_pixels=1, max_side=16, max_seconds=2, max_frames=3, max_bytes=4)
     assert Settings().film_limits == Limits()
 
 
