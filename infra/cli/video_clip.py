@@ -17,13 +17,14 @@ def clip(
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Its length.")] = 5.0,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it is there.")] = False,
 ) -> None:
-    """Make a film of moving shapes with sound, to try things on."""
+    """Make a film of a drawn landscape with sound, to try things on."""
     from video.clip import make_clip
+    from video.landscape import landscape
 
     target = out / "clip.mp4" if out.is_dir() else out
     check_out(target, force=force)
     with output.working("drawing"), tempfile.TemporaryDirectory(prefix=".penstock-", dir=target.parent) as folder:
         made = Path(folder) / f"clip{target.suffix.lower()}"
-        make_clip(made, seconds=seconds, size=_SIZE)
+        make_clip(made, seconds=seconds, size=_SIZE, draw=landscape)
         made.replace(target)
     output.stdout.print(f"{target}: {seconds:g} s, {_SIZE[0]}x{_SIZE[1]}, with sound", soft_wrap=True)
