@@ -10,6 +10,8 @@ from infra.cli import output
 from video.out import check_out
 
 _SIZE = (640, 360)
+# BT.601, as FFmpeg converts: a film that says so leaves nobody guessing.
+_COLOUR = {"colorspace": 6, "color_primaries": 6, "color_trc": 6, "color_range": 1}
 
 
 def clip(
@@ -25,6 +27,6 @@ def clip(
     check_out(target, force=force)
     with output.working("drawing"), tempfile.TemporaryDirectory(prefix=".penstock-", dir=target.parent) as folder:
         made = Path(folder) / f"clip{target.suffix.lower()}"
-        make_clip(made, seconds=seconds, size=_SIZE, draw=landscape)
+        make_clip(made, seconds=seconds, size=_SIZE, context=_COLOUR, draw=landscape)
         made.replace(target)
     output.stdout.print(f"{target}: {seconds:g} s, {_SIZE[0]}x{_SIZE[1]}, with sound", soft_wrap=True)
