@@ -1,14 +1,17 @@
 """Records in the state store that processes change together: one document each, by compare-and-set."""
 
 import hashlib
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from models.errors import NotFound, Superseded
+from models.errors import Damaged, NotFound, Superseded
 from models.ports import Document, Put, Remove, StateStore
+
+log = logging.getLogger(__name__)
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -29,6 +32,7 @@ class Records(Generic[Record]):
     is asked for.
     Records that have not ended can be listed without the others if they are `marked`: each has a marker beside it.
     `partition`: in which they lie; that of the container's name by default.
+    One that cannot be read raises Damaged where it is asked for, and is logged and left out where many are.
     """
 
     def __init__(
@@ -64,18 +68,18 @@ class Records(Generic[Record]):
         return True
 
     def get(self, id: str) -> Record:
-        """The record. Raises NotFound."""
-        return self._decoder.decode(self._document(id).body)
+        """The record. Raises NotFound, Damaged."""
+        return self._record(self._document(id))
 
     def exists(self, id: str) -> bool:
         """Whether there is such a record; it is not read."""
-        return self._state.get(self._container, self._partition, _document_id(id)) is not None
+        return self._found(id) is not None
 
     def latest(self, limit: int | None = None) -> list[Record]:
         """Records, the latest first."""
         # Markers come behind all records, since stamps begin with a digit.
         documents = self._state.query(self._container, partition=self._partition, limit=limit)
-        return [self._decoder.decode(document.body) for document in documents if not _is_marker(document.id)]
+        return self._readable([document for document in documents if not _is_marker(document.id)])
 
     def remove(self, id: str) -> None:
         """Forget the record; nothing happens if there is none."""
@@ -87,14 +91,19 @@ class Records(Generic[Record]):
         found = self._state.query(self._container, partition=self._partition, id_prefix=_MARK, limit=limit)
         return [document.id.removeprefix(_MARK) for document in found]
 
+    def read_unfinished(self) -> list[Record]:
+        """The records that have not ended, the oldest first. Costs one query, and a look at each of them."""
+        found = filter(None, map(self._found, self.unfinished()))  # without those that were removed meanwhile
+        return [record for record in self._readable(list(found)) if not self._ended(record)]
+
     def change(self, id: str, change: Callable[[Record], Record], *, even_ended: bool = False) -> Record:
         """The record after `change`, which is called again if another process changed it meanwhile.
 
-        One that has ended stays as it is, unless `even_ended`. Raises NotFound.
+        One that has ended stays as it is, unless `even_ended`. Raises NotFound, Damaged.
         """
         while True:
             document = self._document(id)
-            record = self._decoder.decode(document.body)
+            record = self._record(document)
             if self._ended(record) and not even_ended:
                 return record
             changed = change(record)
@@ -110,10 +119,36 @@ class Records(Generic[Record]):
             return changed
 
     def _document(self, id: str) -> Document:
-        document = self._state.get(self._container, self._partition, _document_id(id)) if id else None
+        document = self._found(id)
         if document is None:
             raise NotFound(f"there is no {self._what} {id!r} ({self._hint})")
         return document
+
+    def _found(self, id: str) -> Document | None:
+        """Its document; None too for an id, which may be anybody's text, that would name a marker."""
+        name = _document_id(id)
+        if not id or _is_marker(name):
+            return None
+        return self._state.get(self._container, self._partition, name)
+
+    def _record(self, document: Document) -> Record:
+        try:
+            return self._decoder.decode(document.body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Damaged(
+                f"the record of {self._what} {_document_id(document.id)!r} cannot be read ({error}); if no newer "
+                f"Penstock wrote it, remove document {document.id!r} from {self._container}/{self._partition} "
+                "in the state store"
+            ) from error
+
+    def _readable(self, documents: list[Document]) -> list[Record]:
+        records = []
+        for document in documents:
+            try:
+                records.append(self._record(document))
+            except Damaged as error:
+                log.error("left out: %s", error)
+        return records
 
 
 _MARK: Final = "unfinished:"
@@ -128,6 +163,6 @@ def _is_marker(id: str) -> bool:
 
 
 def _document_id(id: str) -> str:
-    """The latest record comes first in id order, since a query can be cut short at its end only."""
+    """The latest record comes first in id order, since a query can be cut short at its end only. Its own inverse."""
     stamp, dash, rest = id.partition("-")
     return stamp.translate(_COMPLEMENT) + dash + rest

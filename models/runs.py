@@ -61,7 +61,7 @@ class Runs:
         return self._records.create(id, run)
 
     def get(self, id: str) -> Run:
-        """The run. Raises NotFound."""
+        """The run. Raises NotFound, Damaged."""
         return self._records.get(id)
 
     def latest(self, limit: int | None = None) -> list[Run]:
@@ -70,8 +70,7 @@ class Runs:
 
     def unfinished(self) -> list[Run]:
         """All runs that have not ended, the latest first. Costs one query, and a look at each of them."""
-        runs = [self.get(id) for id in reversed(self._records.unfinished())]
-        return [run for run in runs if not run.stage.is_end]
+        return self._records.read_unfinished()[::-1]
 
     def advance(self, id: str, stage: Stage, detail: str = "", **facts: Any) -> Run:
         """The run with `stage` added and the fields `facts` set. A run that has ended stays as it is."""

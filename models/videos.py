@@ -3,7 +3,6 @@
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -141,7 +140,7 @@ class Videos:
         return self._jobs.exists(id)
 
     def get(self, id: str) -> VideoJob:
-        """The job. Raises NotFound."""
+        """The job. Raises NotFound, Damaged."""
         return self._jobs.get(id)
 
     def latest(self, limit: int | None = None) -> list[VideoJob]:
@@ -174,7 +173,7 @@ class Videos:
         self._uploads.create(upload.id, upload)
 
     def upload(self, id: str) -> VideoUpload:
-        """The upload with this id. Raises NotFound."""
+        """The upload with this id. Raises NotFound, Damaged."""
         return self._uploads.get(id)
 
     def upload_of(self, blob: str) -> VideoUpload | None:
@@ -187,21 +186,20 @@ class Videos:
         return found if found is not None and found.blob == blob else None
 
     def change_upload(self, id: str, change: Callable[[VideoUpload], VideoUpload]) -> VideoUpload:
-        """The upload after `change`, which may be called again; as it is if its film came. Raises NotFound."""
-        return self._uploads.change(id, change)
+        """The upload after `change`, which may be called again. Raises NotFound, Damaged."""
+        return self._uploads.change(id, change, even_ended=True)
 
     def awaited(self) -> list[VideoUpload]:
         """Uploads to which nothing has come, cancelled ones too, the latest first."""
-        found = []
-        for id in self._uploads.unfinished():
-            with suppress(NotFound):  # forgotten meanwhile
-                found.append(self._uploads.get(id))
-        return sorted(found, key=lambda upload: upload.created_at, reverse=True)
+        return sorted(self._uploads.read_unfinished(), key=lambda upload: upload.created_at, reverse=True)
 
-    def forget_uploads(self, before: float) -> None:
-        """Forget uploads whose time ended before `before`, epoch seconds, without a film."""
+    def forget_uploads(self, before: float, has_come: Callable[[VideoUpload], bool]) -> None:
+        """Forget uploads whose time ended before `before`, epoch seconds, but for those to which a film `has_come`.
+
+        A film whose upload is forgotten would be taken for one that was put into storage directly.
+        """
         for upload in self.awaited():
-            if upload.expires_at < before:
+            if upload.expires_at < before and not has_come(upload):
                 self._uploads.remove(upload.id)
 
     def count_upload(self, caller: str, per_hour: int) -> None:

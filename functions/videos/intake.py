@@ -11,8 +11,8 @@ from urllib.parse import unquote
 import msgspec
 
 from models.contracts.film import FilmOptions, Limits
-from models.contracts.videos import BlobCreated, VideoUpload
-from models.errors import BadInput
+from models.contracts.videos import BlobCreated, VideoState, VideoUpload
+from models.errors import BadInput, NotFound
 from models.names import VIDEO_UPLOADS
 from models.ports import BlobInfo
 from models.style.names import StyleNames
@@ -54,10 +54,17 @@ class Intake:
         upload = self._videos.upload_of(info.name)
         given = _metadata(info) if upload is None else option_texts(upload.options)
         id = job_id(info, given)
-        if self._videos.is_known(id):
-            return False
-        if upload is not None and not self._belongs(upload, id):
-            return False
+        opened = False
+        if not self._videos.is_known(id):
+            if upload is not None and not self._belongs(upload, id, info):
+                return False
+            opened = self._open(id, info, given, upload)
+        if upload is not None:
+            self._settle(upload.id, id)
+        return opened
+
+    def _open(self, id: str, info: BlobInfo, given: Mapping[str, str], upload: VideoUpload | None) -> bool:
+        """Record the job and queue its plan; False if another process was first."""
         name = upload.name if upload is not None else info.name.rstrip("/").rpartition("/")[2]
         try:
             _check_name(info.name)
@@ -79,20 +86,50 @@ class Intake:
         self._styles.check(options.style, options.quality)
         return options
 
-    def _belongs(self, upload: VideoUpload, id: str) -> bool:
-        """Whether the film that came by an address is the one that it was given out for."""
+    def _belongs(self, upload: VideoUpload, id: str, info: BlobInfo) -> bool:
+        """Whether the film that came by an address is to be made: the last that comes before one is done.
 
-        def take(now: VideoUpload) -> VideoUpload:
-            return now if now.job or now.cancelled else msgspec.structs.replace(now, job=id)
+        Clients put a film again when the answer is lost. The upload names the job, and is changed by compare-and-set
+        from what was read before the blob was looked at: so a version that was replaced never takes over again.
+        """
+        while upload.job != id:
+            if upload.job and (upload.cancelled or not self._gives_way(upload.job, id, info)):
+                return False
+            upload = self._take(upload, id)
+        if upload.cancelled:
+            log.warning("a film came to the address of upload %s, which was cancelled: left alone", upload.id)
+        return not upload.cancelled
 
-        taken = self._videos.change_upload(upload.id, take)
-        if taken.job != id:
-            log.warning(
-                "a film came to the address of upload %s, which %s: left alone",
-                upload.id,
-                "was cancelled" if taken.cancelled else "had served another",
-            )
-        return taken.job == id
+    def _take(self, upload: VideoUpload, id: str) -> VideoUpload:
+        """The upload with `id` as its job; as it is if it got another one since it was read."""
+        return self._videos.change_upload(
+            upload.id, lambda now: msgspec.structs.replace(now, job=id) if now.job == upload.job else now
+        )
+
+    def _gives_way(self, earlier: str, id: str, info: BlobInfo) -> bool:
+        """Whether the job of an earlier version ends, or has, without a film and not because its owner wished so."""
+        present = self._work.blobs.head(info.name)
+        if present is None or present.etag != info.etag:
+            return False
+        try:
+            state = self._work.fail(earlier, _replaced(id)).state
+        except NotFound:  # it is being opened; whoever does ends it, by `_settle`
+            return True
+        if state != VideoState.FAILED:
+            log.warning("another film came to the address of video %s, which is %s: left alone", earlier, state)
+        return state == VideoState.FAILED
+
+    def _settle(self, upload: str, id: str) -> None:
+        """End a job that was opened though its upload was cancelled meanwhile, or another film came."""
+        now = self._videos.upload(upload)
+        if now.cancelled:
+            self._work.cancel(id)
+        elif now.job != id:
+            self._work.fail(id, _replaced(now.job))
+
+
+def _replaced(by: str) -> str:
+    return f"the uploaded film was replaced by a newer upload to the same address, which is video {by}"
 
 
 def uploaded(body: bytes) -> list[str]:

@@ -32,13 +32,18 @@ def list_videos(parameters: Mapping[str, str], videos: Videos, clock: Clock) -> 
     limit, state = number_of(parameters, "limit", default=_DEFAULT, most=_MOST), parameters.get("state")
     if state is not None and state not in set(VideoState):
         raise BadInput(f"state: expected {' or '.join(VideoState)}, got {brief(state)}")
+    return VideoList(latest_videos(videos, clock, limit=limit, state=VideoState(state) if state else None))
+
+
+def latest_videos(videos: Videos, clock: Clock, *, limit: int, state: VideoState | None = None) -> list[VideoStatus]:
+    """At most `limit` jobs, those in `state` if one is given; of EXPECTED uploads without a job. The latest first."""
     if state == VideoState.EXPECTED:
         waiting = [upload for upload in videos.awaited() if not upload.cancelled]
-        return VideoList([_expected(upload) for upload in waiting[:limit]])
+        return [_expected(upload) for upload in waiting[:limit]]
     jobs = videos.latest(limit if state is None else _LOOKED_AT)
     if state is not None:
         jobs = [job for job in jobs if job.state == state][:limit]
-    return VideoList([status_of(job, clock) for job in jobs])
+    return [status_of(job, clock) for job in jobs]
 
 
 def show_video(id: str, videos: Videos, links: BlobLinks, clock: Clock, *, valid: timedelta) -> VideoStatus:
@@ -46,31 +51,43 @@ def show_video(id: str, videos: Videos, links: BlobLinks, clock: Clock, *, valid
 
     Raises NotFound.
     """
-    found = _find(id, videos)
-    if isinstance(found, VideoUpload):
-        return _expected(found)
-    status = status_of(found, clock)
-    if not found.result:
+    status = find_video(id, videos, clock)
+    if not status.result:
         return status
     try:
-        link = links.to_download(found.result, valid, file_name=found.result.rpartition("/")[2])
+        link = links.to_download(status.result, valid, file_name=status.result.rpartition("/")[2])
     except ConfigurationError as error:
         log.warning("%s", error)
         return status
     return msgspec.structs.replace(status, download_url=link.url, download_expires_at=link.expires_at)
 
 
+def find_video(id: str, videos: Videos, clock: Clock) -> VideoStatus:
+    """The job with this id, or that of the upload with this id, or the upload if it has none. Raises NotFound."""
+    try:
+        return status_of(videos.get(id), clock)
+    except NotFound:
+        upload = videos.upload(id)
+    try:
+        return status_of(videos.get(upload.job), clock)
+    except NotFound:  # nothing came, or its job is being opened
+        return _expected(upload)
+
+
 def cancel_video(id: str, videos: Videos, work: VideoWork) -> VideoStatus:
     """The job, cancelled unless it had ended; an upload that nothing came to will start none. Raises NotFound.
 
-    The second time nothing happens. Workers stop at their next batch of frames.
+    The second time nothing happens. Workers stop at their next batch of frames. With the id of an upload, no film
+    that is put to its address later is made either.
     """
-    found = _find(id, videos)
-    if isinstance(found, VideoUpload):
-        found = videos.change_upload(found.id, _cancelled)
-        if not found.job:
-            return _expected(found)
-        found = videos.get(found.job)
+    try:
+        found = videos.get(id)
+    except NotFound:
+        upload = videos.change_upload(id, lambda now: msgspec.structs.replace(now, cancelled=True))
+        try:
+            found = videos.get(upload.job)
+        except NotFound:  # nothing came, or its job is being opened: whoever does looks here again
+            return _expected(upload)
     return status_of(found if found.state.is_end else work.cancel(found.id), work.clock)
 
 
@@ -83,23 +100,6 @@ def status_of(job: VideoJob, clock: Clock) -> VideoStatus:
         if not job.state.is_end:
             eta_s = (job.frames - job.frames_done) / fps
     return VideoStatus(**msgspec.structs.asdict(job), fps=fps, eta_s=eta_s)
-
-
-def _find(id: str, videos: Videos) -> VideoJob | VideoUpload:
-    try:
-        return videos.get(id)
-    except NotFound:
-        upload = videos.upload(id)
-    if not upload.job:
-        return upload
-    try:
-        return videos.get(upload.job)
-    except NotFound:  # it is being opened
-        return msgspec.structs.replace(upload, job="")
-
-
-def _cancelled(upload: VideoUpload) -> VideoUpload:
-    return upload if upload.job else msgspec.structs.replace(upload, cancelled=True)
 
 
 def _expected(upload: VideoUpload) -> VideoStatus:

@@ -16,8 +16,8 @@ from datetime import timedelta
 from typing import Final
 
 from functions.videos.intake import Intake
-from models.contracts.videos import VideoJob, VideoState
-from models.errors import NotFound, PenstockError
+from models.contracts.videos import VideoJob, VideoState, VideoUpload
+from models.errors import Damaged, NotFound, PenstockError
 from models.names import VIDEO_UPLOADS, VIDEO_WORK
 from models.ports import BlobInfo
 from models.videowork import VideoWork
@@ -43,7 +43,7 @@ class Swept:
     asked: int = 0
     expired: int = 0
     failed: int = 0
-    """Jobs and blobs that could not be looked after; the log says why."""
+    """Jobs and blobs that could not be looked after, one for a listing of them; the log says why."""
 
 
 class VideoSweeper:
@@ -88,11 +88,10 @@ class VideoSweeper:
         return not 0 <= passed_s < self._rest_s  # below 0: the clock was set back
 
     def _uploads(self) -> tuple[int, int]:
-        """Jobs that were started, and blobs for which that failed."""
-        begun = self._work.clock.now()
-        found = list(self._work.blobs.list(VIDEO_UPLOADS))
-        self._rest_from = self._work.clock.now()
-        self._rest_s = (self._rest_from - begun) * (1 / _LISTING_SHARE - 1)
+        """Jobs that were started, and how much could not be looked after."""
+        found = self._listed()
+        if found is None:
+            return 0, 1
         started = failed = 0
         for info in found:
             try:
@@ -104,6 +103,24 @@ class VideoSweeper:
             self._rest_s = 0.0
         self._known &= {(info.name, info.etag) for info in found}
         return started, failed
+
+    def _listed(self) -> list[BlobInfo] | None:
+        """All uploads; None if storage does not list them, which is no reason to forget the jobs that there are."""
+        begun = self._work.clock.now()
+        try:
+            return list(self._work.blobs.list(VIDEO_UPLOADS))
+        except PenstockError as error:
+            log.error(
+                "%s cannot be listed, so only films of which an event tells get a job: %s. If storage answers "
+                "otherwise, the name of a blob there may be the reason (Azurite lists nothing where one has a "
+                "control character): delete what was put there last, by its name",
+                VIDEO_UPLOADS,
+                error,
+            )
+            return None
+        finally:
+            self._rest_from = self._work.clock.now()
+            self._rest_s = (self._rest_from - begun) * (1 / _LISTING_SHARE - 1)
 
     def _start(self, info: BlobInfo) -> bool:
         """Whether the blob had no job until now."""
@@ -145,9 +162,12 @@ class VideoSweeper:
         }:
             try:
                 ended = self._work.videos.get(id).state.is_end
-            except NotFound:
+            except (NotFound, Damaged):
                 continue
             if ended:
                 self._work.clear(id)
-        self._work.videos.forget_uploads(now - _FORGET_AFTER_S)
+        self._work.videos.forget_uploads(now - _FORGET_AFTER_S, self._has_come)
         self._tidied = now
+
+    def _has_come(self, upload: VideoUpload) -> bool:
+        return self._work.blobs.head(upload.blob) is not None

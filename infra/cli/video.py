@@ -20,6 +20,8 @@ app = typer.Typer(help="Films in the style of a picture.", no_args_is_help=True)
 
 _LOOK_EVERY_S: Final = 0.3
 _BEGINS_WITHIN_S: Final = 60.0
+_STEPS: Final = ("plan", "segment", "join")
+_Video = Annotated[str, typer.Argument(help="A job, an upload that was asked for over HTTP, or `latest`.")]
 _Wait = Annotated[bool, typer.Option("--wait", help="Return when the job has ended; exit code 1 unless it is done.")]
 _Out = Annotated[Path | None, typer.Option(help="Write the film to this file, or into this folder; waits.")]
 _Force = Annotated[bool, typer.Option("--force", help="Replace the file to write if it is there.")]
@@ -62,7 +64,7 @@ def submit(
 
 @app.command()
 def status(
-    video: Annotated[str, typer.Argument(help="A job, or `latest`.")] = "latest",
+    video: _Video = "latest",
     log: Annotated[bool, typer.Option("--log", help="Print the workers' logs of it as well.")] = False,
     out: _Out = None,
     force: _Force = False,
@@ -79,14 +81,17 @@ def status(
 
 @app.command("list")
 def list_videos(
+    state: Annotated[
+        VideoState | None, typer.Option(help="Only those in this state; `expected`: uploads to which nothing came.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the latest.")] = 20,
     as_json: output.AsJson = False,
 ) -> None:
     """List films, latest first."""
-    from functions.videos.queries import status_of
+    from functions.videos.queries import latest_videos
     from infra.clock import SystemClock
 
-    found = [status_of(job, SystemClock()) for job in _videos(context.load_settings()).latest(limit)]
+    found = latest_videos(_videos(context.load_settings()), SystemClock(), limit=limit, state=state)
     if as_json:
         output.print_json(found)
         return
@@ -108,10 +113,10 @@ def list_videos(
 
 @app.command()
 def cancel(
-    video: Annotated[str, typer.Argument(help="A job, or `latest`.")],
+    video: _Video,
     as_json: output.AsJson = False,
 ) -> None:
-    """Stop a film; what was made of it is removed. One that has ended stays as it is."""
+    """Stop a film; what was made of it is removed. One that has ended stays as it is; an upload will start none."""
     from functions.videos.queries import cancel_video
     from infra.azure.queues import AzureQueue
     from infra.clock import SystemClock
@@ -197,7 +202,7 @@ def _finish(
             written = save(settings, found, out, force=force)
     finally:
         _show(found, as_json, written)
-        if log:
+        if log and found.log:
             _print_logs(settings, found, as_json)
     if waited and found.state != VideoState.DONE:
         raise VideoFailed(f"video {found.id} {found.state}" + (f": {found.error}" if found.error else ""))
@@ -205,29 +210,20 @@ def _finish(
 
 def _named(videos: "Videos", video: str) -> str:
     if video != "latest":
-        return _known(videos, video)
+        _status(video, videos)
+        return video
     found = next(iter(videos.latest(1)), None)
     if found is None:
         raise NotFound("there are no videos yet: penstock video submit FILE")
     return found.id
 
 
-def _known(videos: "Videos", id: str) -> str:
-    """The job with this id, or that of the upload with this id. Raises NotFound."""
-    try:
-        return videos.get(id).id
-    except NotFound:
-        upload = videos.upload(id)
-    if not upload.job:
-        raise NotFound(f"nothing has come to the address of upload {id!r} so far")
-    return upload.job
-
-
 def _status(id: str, videos: "Videos") -> VideoStatus:
-    from functions.videos.queries import status_of
+    """Of a job, or of an upload. Raises NotFound."""
+    from functions.videos.queries import find_video
     from infra.clock import SystemClock
 
-    return status_of(videos.get(id), SystemClock())
+    return find_video(id, videos, SystemClock())
 
 
 def _show(found: VideoStatus, as_json: bool, written: Path | None = None) -> None:
@@ -243,7 +239,7 @@ def _show(found: VideoStatus, as_json: bool, written: Path | None = None) -> Non
         ("speed", f"{found.fps:.1f} frames a second" if found.fps else ""),
         ("left", f"{found.eta_s:.0f} s" if found.eta_s else ""),
         *(("note", note) for note in found.notes),
-        ("error", found.error),
+        ("error" if found.state.is_end else "last failed try", found.error),
         ("result", found.result),
         ("written", written),
         ("logs", found.log),
@@ -256,9 +252,15 @@ def _show(found: VideoStatus, as_json: bool, written: Path | None = None) -> Non
 def _print_logs(settings: "Settings", found: VideoStatus, as_json: bool) -> None:
     blobs = context.open_blobs(settings)
     console = output.stderr if as_json else output.stdout
-    for info in sorted(blobs.list(found.log), key=lambda each: each.modified):
+    for info in sorted(blobs.list(found.log), key=lambda each: _place(each.name)):
         console.print(f"-- {info.name}", soft_wrap=True)
         console.print(blobs.get(info.name).data.decode(errors="replace"), end="", soft_wrap=True)
+
+
+def _place(log: str) -> tuple[int, str]:
+    """Where the log of a step comes: in the order of steps, since storage tells times to the second only."""
+    name = log.rpartition("/")[2]
+    return next((at for at, step in enumerate(_STEPS) if name.startswith(step)), len(_STEPS)), name
 
 
 def _words(found: VideoStatus) -> str:

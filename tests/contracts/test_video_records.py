@@ -89,9 +89,10 @@ def test_uploads_and_quotas_are_kept_beside_the_jobs(state: StateStore) -> None:
         videos.count_upload("c/a?ller", 2)
     with pytest.raises(TooMany):
         videos.count_upload("c/a?ller", 2)
-    videos.forget_uploads(clock.now() + 1)
+    videos.forget_uploads(clock.now() + 1, lambda _: False)
+    videos.forget_uploads(clock.now() + 2, lambda awaited: awaited == upload)
     assert videos.upload_of(upload.blob) == upload
-    videos.forget_uploads(clock.now() + 2)
+    videos.forget_uploads(clock.now() + 2, lambda _: False)
     assert videos.upload_of(upload.blob) is None
     assert videos.awaited() == []
 
@@ -109,5 +110,5 @@ def test_an_upload_is_awaited_until_its_film_has_come_and_then_kept(state: State
     assert len(videos.awaited()) == 2
     videos.change_upload("f1", lambda now: msgspec.structs.replace(now, job="a job"))
     assert [each.id for each in videos.awaited()] == ["0a"]
-    videos.forget_uploads(2000.0)
+    videos.forget_uploads(2000.0, lambda _: False)
     assert (videos.awaited(), videos.upload("f1").job) == ([], "a job")

@@ -137,6 +137,33 @@ def test_a_film_is_asked_for_put_with_plain_http_made_and_fetched(
         assert workers[0].wait(10) == 0
 
 
+def test_a_film_that_is_put_again_is_made_of_what_came_last_and_stands_once_it_is_done(
+    scene: Set, clip: Path, undisturbed: tuple[list[int], np.ndarray]
+) -> None:
+    with scene.host() as api:
+        upload = api.post("videos", json=OPTIONS).json()
+
+        def put(content: bytes) -> None:
+            assert httpx.put(upload["upload_url"], headers=upload["headers"], content=content).status_code == 201
+
+        def job(other_than: str) -> dict | None:
+            found = api.get(f"videos/{upload['id']}").json()
+            return found if found["id"] != other_than else None
+
+        put(b"half a film")
+        first = wait_for(lambda: job(upload["id"]))
+        put(clip.read_bytes())
+        second = wait_for(lambda: job(first["id"]))
+        assert api.get(f"videos/{first['id']}").json()["error"].endswith(f"which is video {second['id']}")
+        with scene.workers():
+            assert same(film(scene, scene.ended(second["id"])), undisturbed)
+        put(b"too late")
+        left_alone = f"video {second['id']}, which is done: left alone"
+        wait_for(lambda: left_alone in (scene.folder / "host.log").read_text())
+        now = api.get(f"videos/{upload['id']}").json()
+        assert (now["id"], now["state"], now["source"]) == (second["id"], "done", upload["blob"])
+
+
 # Names, and what is left of each in that of its result; the last were put into storage without asking for an address.
 ASKED = {
     "../../x.mp4": "_.._x",
@@ -212,8 +239,8 @@ def test_a_killed_worker_and_host_and_doubled_events_change_nothing(
         ({"style": "broken"}, None, "not finite"),
         ({"style": "unknown"}, None, "inverted"),
         ({"scale": "9"}, None, "scale: expected a number from 0.25 to 1"),
-        ({}, b"this is no film at all\n" * 100, ""),
-        ({}, b"", ""),
+        ({}, b"this is no film at all\n" * 100, "not a film that can be read: "),
+        ({}, b"", "the file is empty"),
     ],
     ids=["NaN", "unknown style", "bad option", "a text", "nothing"],
 )
@@ -234,7 +261,6 @@ def test_what_cannot_be_a_film_ends_with_a_reason(
         job = scene.ended(submit(file, **options))
     assert job.state == VideoState.FAILED
     assert reason in job.error
-    assert len(job.error) > 10
 
 
 def test_the_command_submits_shows_lists_and_cancels(

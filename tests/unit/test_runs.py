@@ -11,7 +11,8 @@ from functions.runs.intake import upload_run
 from functions.runs.queries import list_runs
 from functions.runs.schedule import retrain_on_feedback
 from models.contracts.runs import RunKind, RunRequest, Stage
-from models.errors import BadInput, NotFound, TryLater
+from models.errors import BadInput, Damaged, NotFound, TryLater
+from models.ports import Put
 from models.runs import Runs, run_id
 from tests.fakes import FakeClock, FakeState
 from tests.unit.runs import Office
@@ -128,6 +129,25 @@ def test_an_upload_whose_run_could_not_be_looked_up_is_swept_the_next_time(offic
             office.sweeper.sweep()
     assert office.sweeper.sweep().started == 1
     assert requested(office) == [id]
+
+
+def test_a_run_that_cannot_be_read_does_not_hold_up_the_others(office: Office) -> None:
+    first, second = (run_id(office.clock.time, name) for name in "ab")
+    for id in (first, second):
+        office.runs.open(RunKind.TRAIN, id, model="m")
+    marks = office.state.query("runs", id_prefix="unfinished:")
+    complement = str.maketrans("0123456789", "9876543210")
+    names = {id: f"{id[:16].translate(complement)}{id[16:]}" for id in (first, second)}
+    for mark in marks:
+        with pytest.raises(NotFound):
+            office.runs.get(f"unfinished:{names[mark.id.removeprefix('unfinished:')]}")
+    office.state.transact("runs", "runs", [Put(names[first], b"{}")])
+    with pytest.raises(Damaged, match=first):
+        office.runs.get(first)
+    assert [run.id for run in office.runs.unfinished()] == [second]
+    assert [run.id for run in office.runs.latest()] == [second]
+    office.clock.advance(60)
+    assert office.sweeper.sweep().asked == 1
 
 
 def unreachable(*_: object) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from models.contracts.film import FilmOptions, Limits
 from models.contracts.videos import VideoJob, VideoMessage, VideoState
-from models.errors import BadInput, NotFound, TryLater
+from models.errors import BadInput, Damaged, NotFound, TryLater
 from models.names import video_result_blob, video_work_prefix
+from models.ports import Put
 from models.videos import film_options, job_id, safe_name, safe_stem
 from tests.unit.studio import Studio
 
@@ -23,6 +24,12 @@ def studio(tmp_path: Path) -> Studio:
 
 def result(studio: Studio, job: VideoJob) -> str:
     return studio.blobs.get(studio.videos.get(job.id).result).data.decode()
+
+
+def marker_of(job: VideoJob) -> str:
+    """An id of which the record's document would be the mark that the job has not ended."""
+    stamp, dash, rest = job.id.partition("-")
+    return f"unfinished:{stamp.translate(str.maketrans('0123456789', '9876543210'))}{dash}{rest}"
 
 
 def left(studio: Studio, job: VideoJob) -> list[str]:
@@ -361,7 +368,9 @@ def test_a_film_replaced_under_its_job_fails_it_and_has_a_job_of_its_own(studio:
     studio.run(2)
     other = studio.start(studio.put(frames="zz"))
     studio.run()
-    assert "replaced by a newer upload" in studio.videos.get(job.id).error
+    assert studio.videos.get(job.id).error == (
+        "the uploaded film was replaced by a newer upload, which becomes a job of its own"
+    )
     assert result(studio, other) == "ZZ"
 
 
@@ -442,9 +451,24 @@ def test_what_a_killed_worker_left_on_disk_is_removed_at_the_start(studio: Studi
 
 
 def test_records_that_are_asked_for_and_are_not_there_are_not_found(studio: Studio) -> None:
-    for id in ("", "20260131T100000Z-0123456789abcdef", "unfinished:", "x"):
+    for id in ("", "20260131T100000Z-0123456789abcdef", "unfinished:", "x", marker_of(studio.start())):
         with pytest.raises(NotFound):
             studio.videos.get(id)
+        assert not studio.videos.is_known(id)
+
+
+def test_a_record_that_cannot_be_read_is_named_and_left_out_where_many_are_read(
+    studio: Studio, caplog: pytest.LogCaptureFixture
+) -> None:
+    job, other = studio.start(), studio.start(studio.put("other.mp4"))
+    name = marker_of(job).removeprefix("unfinished:")
+    studio.state.transact("videos", "videos", [Put(name, b'{"id": 5}')])
+    with pytest.raises(
+        Damaged, match=f"video '{job.id}' cannot be read .* remove document '{name}' from videos/videos"
+    ):
+        studio.videos.get(job.id)
+    assert [each.id for each in studio.videos.latest()] == [other.id]
+    assert job.id in caplog.text
 
 
 def test_a_message_is_what_its_contract_says(studio: Studio) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -18,9 +19,9 @@ from infra.cli.video_out import ENDINGS, NotSaved, check_out
 from infra.clock import SystemClock
 from infra.settings import Settings
 from infra.state.sqlite import SqliteState
-from models.contracts.film import FilmPlan, Limits
-from models.contracts.videos import VideoState
-from models.errors import BadInput, TryLater
+from models.contracts.film import FilmOptions, FilmPlan, Limits
+from models.contracts.videos import VideoState, VideoUpload
+from models.errors import BadInput, NotFound, TryLater
 from models.ports import BlobInfo
 from models.style.names import StyleNames
 from models.videos import Videos
@@ -76,6 +77,17 @@ def penstock(*arguments: object) -> Any:
     if done.exception is not None:
         raise done.exception
     return json.loads(done.stdout)
+
+
+def shown_by(*arguments: str) -> str:
+    """What the command prints for people."""
+    return CliRunner().invoke(video.app, arguments, catch_exceptions=False).stdout
+
+
+def event_of(blob: str) -> bytes:
+    """As Event Grid tells of an upload."""
+    subject = f"/blobServices/default/containers/{blob.replace('/', '/blobs/', 1)}"
+    return json.dumps({"subject": subject, "eventType": "Microsoft.Storage.BlobCreated"}).encode()
 
 
 def sent(shop: Shop, film: Path) -> str:
@@ -193,6 +205,52 @@ def test_a_film_that_cannot_be_fetched_now_is_not_lost(
     job = json.loads(done.stdout)
     assert str(done.exception).endswith(f"penstock video status {job['id']} --out {out}")
     assert job["state"] == VideoState.DONE
+
+
+def test_an_upload_that_was_asked_for_over_http_is_shown_listed_waited_for_and_cancelled(
+    shop: Shop, film: Path
+) -> None:
+    ids = ["0a", "1b"]
+    for at, id in enumerate(ids):
+        shop.videos.expect(
+            VideoUpload(
+                id=id, blob=f"videos-in/{id}/film.mp4", name="film.mp4", options=FilmOptions(style="great-wave"),
+                caller="c", created_at=float(at), expires_at=900.0,
+            )
+        )  # fmt: skip
+    assert penstock("status", "0a")["state"] == "expected"
+    assert [each["id"] for each in penstock("list", "--state", "expected")] == ["1b", "0a"]
+    assert penstock("list") == []
+    assert penstock("cancel", "0a")["state"] == "cancelled"
+    assert [each["id"] for each in penstock("list", "--state", "expected")] == ["1b"]
+    shop.told(event_of(shop.upload("videos-in/1b/film.mp4", film).name))
+    shown = penstock("status", "1b", "--wait")
+    assert (shown["state"], shown["options"]["style"]) == ("done", "great-wave")
+    assert [each["id"] for each in penstock("list", "--state", "done")] == [shown["id"]]
+    assert penstock("list", "--state", "failed") == []
+    assert penstock("cancel", "1b")["state"] == "done"
+    with pytest.raises(NotFound, match="there is no video '2c'"):
+        penstock("cancel", "2c")
+    assert "state     cancelled" in shown_by("status", "0a", "--log")
+
+
+def test_a_try_that_failed_is_no_error_of_a_film_that_goes_on(shop: Shop) -> None:
+    opened = shop.videos.open("20260131T100000Z-0", BlobInfo("videos-in/x", 1, "e", 0.0), name="x", options=None)
+    assert opened
+    shop.videos.set("20260131T100000Z-0", error="segment 3: no headway for 30 s")
+    assert "last failed try  segment 3: no headway" in shown_by("status")
+    shop.work.fail("20260131T100000Z-0", "gave up, failed 5 times; the last time: segment 3: no headway")
+    shown = shown_by("status")
+    assert "error     gave up" in shown
+    assert "last failed try" not in shown
+
+
+def test_logs_are_shown_in_the_order_of_steps_whenever_they_were_written(shop: Shop, film: Path) -> None:
+    job = penstock("submit", film, "--wait")
+    for name in ("join", "segment-000001", "plan", "segment-000000"):
+        shop.create(f"{job['log']}{name}.txt", b"a line\n")
+    heads = re.findall(r"^-- .*/(.*)\.txt$", shown_by("status", "--log"), re.M)
+    assert heads == ["plan", "segment-000000", "segment-000001", "join"]
 
 
 def test_the_limits_are_those_of_the_settings() -> None:

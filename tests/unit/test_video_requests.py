@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,38 +12,18 @@ import azure.functions as func
 import pytest
 
 from functions.films import films
+from functions.videos.sweep import Swept
 from functions.videos.uploads import caller_of
 from models.contracts.videos import VideoMessage, VideoState
-from models.errors import TryLater
+from models.errors import BadInput, ConfigurationError, PenstockError, TryLater
+from models.ports import BlobInfo, Put
 from tests.unit.studio import Studio
-
-KEY = {"x-functions-key": "a key"}
+from tests.unit.videohttp import KEY, call
 
 
 @pytest.fixture
 def studio(tmp_path: Path) -> Studio:
     return Studio(tmp_path)
-
-
-def call(
-    studio: Studio, method: str, path: str = "videos", body: object = None, headers: dict[str, str] | None = None
-) -> tuple[int, Any, dict[str, str]]:
-    """Status, body and headers of a route."""
-    app = films(lambda: studio.services, sweep_schedule="0 * * * * *")
-    functions = {builder._function._name: builder for builder in app._function_builders}
-    route, _, id = path.partition("/")
-    id, _, query = id.partition("?") if id else ("", "", route.partition("?")[2])
-    name = {"POST": "create_video", "DELETE": "cancel_video", "GET": "video" if id else "videos"}[method]
-    request = func.HttpRequest(
-        method=method,
-        url=f"/api/{path}",
-        headers=KEY if headers is None else headers,
-        params=dict(pair.split("=") for pair in query.split("&") if pair),
-        route_params={"id": id},
-        body=body if isinstance(body, bytes) else json.dumps({} if body is None else body).encode(),
-    )
-    answer = functions[name]._function.get_user_function()(request)
-    return answer.status_code, json.loads(answer.get_body()), dict(answer.headers)
 
 
 def test_an_upload_is_asked_for_put_and_followed_to_its_end(studio: Studio) -> None:
@@ -186,17 +167,6 @@ def test_two_requests_with_one_name_are_two_jobs(studio: Studio) -> None:
     assert len({job["id"] for job in jobs}) == len({job["result"] for job in jobs}) == 2
 
 
-def test_an_address_is_good_for_one_film(studio: Studio) -> None:
-    _, accepted, _ = call(studio, "POST")
-    first = studio.blobs.replace(accepted["blob"], b"abcd")
-    assert studio.intake.start(first)
-    studio.clock.advance(5)
-    second = studio.blobs.replace(accepted["blob"], b"efgh")
-    assert not studio.intake.start(second)
-    studio.sweeper.sweep()
-    assert len(studio.videos.latest()) == 1
-
-
 def test_cancelling_is_heard_at_any_time_and_twice(studio: Studio) -> None:
     _, accepted, _ = call(studio, "POST")
     for _ in range(2):
@@ -220,6 +190,62 @@ def test_cancelling_is_heard_at_any_time_and_twice(studio: Studio) -> None:
 @pytest.mark.parametrize("id", ["unknown", "20260131T100000Z-0123456789abcdef", "unfinished:", "%00"])
 def test_an_unknown_id_is_a_404(studio: Studio, method: str, id: str) -> None:
     assert call(studio, method, f"videos/{id}")[0] == 404
+
+
+def test_an_id_that_names_a_mark_of_the_store_is_a_404_and_such_a_blob_a_film_like_any(studio: Studio) -> None:
+    _, accepted, _ = call(studio, "POST")
+    job = studio.start()
+    for id in (accepted["id"], job.id):
+        stamp, dash, rest = id.partition("-")
+        mark = f"unfinished:{stamp.translate(str.maketrans('0123456789', '9876543210'))}{dash}{rest}"
+        for method in ("GET", "DELETE"):
+            assert call(studio, method, f"videos/{mark}")[0] == 404
+        studio.put(f"{mark}/film.mp4")
+    assert studio.sweeper.sweep() == Swept(started=2)
+
+
+@pytest.mark.parametrize("error", [TryLater, BadInput, ConfigurationError])
+def test_uploads_that_cannot_be_listed_hold_up_no_job_and_the_log_says_what_to_do(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: type[PenstockError]
+) -> None:
+    listed = studio.blobs.list
+
+    def broken(prefix: str) -> Iterator[BlobInfo]:
+        if prefix == "videos-in/":
+            raise error("InternalServerError")
+        return listed(prefix)
+
+    job = studio.start()
+    studio.next()  # lost
+    studio.put("not noticed.mp4")
+    studio.clock.advance(11)
+    with monkeypatch.context() as patched:
+        patched.setattr(studio.blobs, "list", broken)
+        assert studio.sweeper.sweep() == Swept(asked=1, failed=1)
+    assert "videos-in/ cannot be listed" in caplog.text
+    assert "delete what was put there last" in caplog.text
+    studio.run()
+    assert studio.videos.get(job.id).state == VideoState.DONE
+    assert studio.sweeper.sweep().started == 1
+
+
+def test_a_record_that_cannot_be_read_is_an_error_that_names_it_and_holds_up_nothing_else(studio: Studio) -> None:
+    _, accepted, _ = call(studio, "POST")
+    job = studio.start()
+    studio.next()  # lost
+    for (container, partition, id), document in list(studio.state.documents.items()):
+        if document.body != b"{}" and partition == "uploads":
+            studio.state.transact(container, partition, [Put(id, b"{}")])
+    for method in ("GET", "DELETE"):
+        status, answer, _ = call(studio, method, f"videos/{accepted['id']}")
+        assert status == 500
+        assert f"video '{accepted['id']}' cannot be read" in answer["error"]
+    assert call(studio, "GET", "videos?state=expected")[1]["videos"] == []
+    studio.blobs.replace(accepted["blob"], b"abcd")
+    studio.clock.advance(11)
+    assert studio.sweeper.sweep() == Swept(asked=1, failed=1)
+    studio.run()
+    assert studio.videos.get(job.id).state == VideoState.DONE
 
 
 def test_films_are_listed_the_latest_first_and_by_state(studio: Studio) -> None:

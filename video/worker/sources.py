@@ -47,7 +47,7 @@ class Sources:
         if info is None:
             raise BadInput("the uploaded film is gone: expected it to stay until its job has ended")
         if info.etag != etag:
-            raise BadInput("the uploaded film was replaced by a newer upload, which has a job of its own")
+            raise BadInput("the uploaded film was replaced by a newer upload, which becomes a job of its own")
         if info.size > self._max_film_bytes:
             raise BadInput(f"size of the file: expected at most {self._max_film_bytes} bytes, got {info.size}")
 
