@@ -38,7 +38,7 @@ class Swept:
     started: int = 0
     asked: int = 0
     failed: int = 0
-    """Runs that could not be looked after; the log says why."""
+    """Runs and uploads that could not be looked after, one for a listing of them; the log says why."""
 
 
 class RunSweeper:
@@ -58,8 +58,8 @@ class RunSweeper:
     def sweep(self) -> Swept:
         """Look after everything once. A run that fails is logged and does not hold up the others."""
         with self._lock:
-            started = sum(self._start(info) for prefix in (UPLOADS, USER_LISTS) for info in self._blobs.list(prefix))
-            asked = failed = 0
+            started, failed = self._uploads()
+            asked = 0
             open_runs = self._runs.unfinished()
             self._progress = {run.id: self._progress[run.id] for run in open_runs if run.id in self._progress}
             for run in open_runs:
@@ -70,6 +70,24 @@ class RunSweeper:
                     failed += 1
             self._tidy({run.id for run in open_runs})
             return Swept(started, asked, failed)
+
+    def _uploads(self) -> tuple[int, int]:
+        """Runs that were started, and how much could not be looked after."""
+        started = failed = 0
+        for prefix in (UPLOADS, USER_LISTS):
+            try:
+                found = list(self._blobs.list(prefix))
+            except PenstockError as error:
+                log.error("%s cannot be listed, so only uploads of which an event tells get a run: %s", prefix, error)
+                failed += 1
+                continue
+            for info in found:
+                try:
+                    started += self._start(info)
+                except PenstockError:
+                    log.exception("upload %r cannot be looked after", info.name)
+                    failed += 1
+        return started, failed
 
     def _start(self, info: BlobInfo) -> int:
         """1 if the blob had no run and was old enough that it should."""

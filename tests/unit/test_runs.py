@@ -10,6 +10,7 @@ from functions.pipeline import pipeline
 from functions.runs.intake import upload_run
 from functions.runs.queries import list_runs
 from functions.runs.schedule import retrain_on_feedback
+from functions.runs.sweep import Swept
 from models.contracts.runs import RunKind, RunRequest, Stage
 from models.errors import BadInput, Damaged, NotFound, TryLater
 from models.ports import Put
@@ -125,10 +126,21 @@ def test_an_upload_whose_run_could_not_be_looked_up_is_swept_the_next_time(offic
     office.clock.advance(6)
     with monkeypatch.context() as away:
         away.setattr(office.state, "get", unreachable)
-        with pytest.raises(TryLater):
-            office.sweeper.sweep()
-    assert office.sweeper.sweep().started == 1
+        assert office.sweeper.sweep() == Swept(failed=1)
+    assert office.sweeper.sweep() == Swept(started=1)
     assert requested(office) == [id]
+
+
+def test_uploads_that_cannot_be_listed_hold_up_no_run(office: Office, monkeypatch, caplog) -> None:
+    id = uploaded(office)
+    office.intake.receive(UPLOAD)
+    office.requests._items.clear()
+    office.clock.advance(60)
+    with monkeypatch.context() as broken:
+        broken.setattr(office.blobs, "list", lambda prefix: unreachable() if prefix == "ratings-in/" else iter(()))
+        assert office.sweeper.sweep() == Swept(asked=1, failed=1)
+    assert requested(office) == [id]
+    assert "ratings-in/ cannot be listed" in caplog.text
 
 
 def test_a_run_that_cannot_be_read_does_not_hold_up_the_others(office: Office) -> None:
