@@ -1,7 +1,8 @@
 """Flicker of a style network trained with the term for stability, and of the same network trained without.
 
-`python -m benchmarks.style_flicker --picture P --photos FOLDER --vgg WEIGHTS [--steps N]` trains both, same
-seed and steps, and keeps the result. Not part of `make bench`: it needs files that may not be handed on.
+`python -m benchmarks.style_flicker --picture P --photos FOLDER --vgg WEIGHTS [--steps N] [--stability-weight W]`
+trains both, same seed and steps, and keeps the result. Not part of `make bench`: it needs pictures that
+may not be handed on.
 """
 
 import argparse
@@ -81,12 +82,16 @@ def main() -> int:
     parser.add_argument("--vgg", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="begin both with this fast network")
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--stability-weight", type=float, default=10.0)
     parser.add_argument("--work", type=Path, help="keep checkpoints here, and go on from them")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     options = TrainingOptions(
-        architecture=ARCHITECTURES["fast"], steps=given.steps, start=given.start.name if given.start else ""
+        architecture=ARCHITECTURES["fast"],
+        steps=given.steps,
+        stability_weight=given.stability_weight,
+        start=given.start.name if given.start else "",
     )
     sources = Sources(picture=given.picture, photos=given.photos, weights=given.vgg, start=given.start)
     with tempfile.TemporaryDirectory() as temporary:
