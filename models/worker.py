@@ -191,7 +191,12 @@ class Worker(Generic[Request]):
 
     def _rest(self, reason: str) -> None:
         """So that a machine that can do nothing does not take one message after the other."""
-        log.error("%s: given back, and rests for %g s: %s", self._work.name, self._rest_s, reason)
+        log.error(
+            "%s: a request goes back to the queue and this worker rests for %g s: %s",
+            self._work.name,
+            self._rest_s,
+            reason,
+        )
         self._stopping.wait(self._rest_s)
         self._rest_s = min(2 * self._rest_s, _LONGEST_REST_S)
 
