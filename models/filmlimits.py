@@ -20,6 +20,14 @@ def check_size(width: int, height: int, limits: Limits, *, what: str = "the pict
         )
 
 
+def size_of(text: str) -> tuple[int, int]:
+    """Width and height of a size as FilmOptions has it, "WIDTHxHEIGHT". Raises BadInput on another form."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise BadInput(f"size: expected WIDTHxHEIGHT in pixels, such as 1280x720, got {text!r}")
+    return int(width), int(height)
+
+
 def check_bytes(size: int, limits: Limits) -> None:
     """Refuse a file that is empty or too large. Raises BadInput."""
     if size == 0:

@@ -10,7 +10,7 @@ import msgspec
 from models.contracts.film import FilmOptions, Limits
 from models.contracts.videos import VideoJob, VideoState, VideoUpload
 from models.errors import BadInput, NotFound, Superseded, TooMany
-from models.filmlimits import check_size
+from models.filmlimits import check_size, size_of
 from models.names import VIDEO_UPLOADS, escaped, video_log_prefix
 from models.ports import BlobInfo, Clock, Put, StateStore
 from models.records import Records, stamped_id
@@ -47,7 +47,7 @@ def film_options(given: Mapping[str, str], limits: Limits = _LIMITS) -> FilmOpti
     except msgspec.ValidationError as error:
         raise BadInput(_wrong_option(found, str(error))) from error
     if options.size:
-        width, height = (int(side) for side in options.size.split("x"))
+        width, height = size_of(options.size)
         check_size(width, height, limits, what="size")
     return options
 

@@ -10,7 +10,6 @@ Every step may be done twice, by two processes at once, and after a crash at any
 """
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +17,7 @@ import msgspec
 
 from models.contracts.film import FilmPlan
 from models.contracts.videos import VideoJob, VideoMessage, VideoState
-from models.names import video_plan_blob, video_segment_prefix, video_work_prefix
+from models.names import video_plan_blob, video_segment_blob, video_segment_prefix, video_work_prefix
 from models.ports import BlobStore, Clock, TaskQueue
 from models.videos import Videos
 
@@ -45,12 +44,13 @@ class VideoWork:
         """The plan of a job that was planned. Raises NotFound."""
         return msgspec.json.decode(self.blobs.get(video_plan_blob(job)).data, type=FilmPlan)
 
-    def made(self, job: str) -> dict[int, int]:
-        """Frames by segment, of all segments that are there."""
-        return {
-            int(info.name.rpartition("/")[2]): int(info.metadata.get(FRAMES, 0))
-            for info in self.blobs.list(video_segment_prefix(job))
+    def made(self, job: VideoJob) -> dict[int, int]:
+        """Frames by segment, of all segments of a planned job that are there."""
+        there = {
+            info.name: int(info.metadata.get(FRAMES, 0)) for info in self.blobs.list(video_segment_prefix(job.id))
         }
+        names = {segment: video_segment_blob(job.id, segment) for segment in range(job.segments)}
+        return {segment: there[name] for segment, name in names.items() if name in there}
 
     def runtimes(self, job: str) -> dict[str, int]:
         """Segments that are there by what the network ran on for them."""
@@ -72,11 +72,12 @@ class VideoWork:
 
     def missing(self, job: VideoJob) -> list[int]:
         """Segments of a planned job that are not there yet."""
-        return _without(range(job.segments), self.made(job.id))
+        made = self.made(job)
+        return [segment for segment in range(job.segments) if segment not in made]
 
     def progress(self, job: VideoJob) -> VideoJob:
         """The job with its segments counted; when all are there it is joining, and the join is asked for."""
-        made = self.made(job.id)
+        made = self.made(job)
         whole = job.segments > 0 and len(made) >= job.segments
         state = VideoState.JOINING if whole else VideoState.STYLISING
         counted = self.videos.change(job.id, lambda now: self._counted(now, made, state))
@@ -140,7 +141,3 @@ class VideoWork:
         ended = self.videos.moved(job, state=state, in_work=msgspec.UNSET, **facts)
         self.clear(job)
         return ended
-
-
-def _without(every: Iterable[int], made: dict[int, int]) -> list[int]:
-    return [each for each in every if each not in made]

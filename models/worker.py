@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from models.errors import BadInput, Superseded, TryLater
+from models.errors import BadInput, ConfigurationError, Superseded, TryLater
 from models.ports import QueueItem, TaskQueue
 
 log = logging.getLogger(__name__)
@@ -20,6 +20,7 @@ MAX_KILLED = 20
 """Tries of a request none of whose tries is known to have failed: whoever had it was killed each time."""
 _RETRY_AFTER = timedelta(seconds=5)
 _FIRST_PAUSE_S = 0.05
+_LONGEST_REST_S = 300.0
 
 Request = TypeVar("Request", bound=msgspec.Struct)
 
@@ -30,7 +31,7 @@ class Job(Protocol):
     def wait(self, timeout_s: float) -> str | None:
         """What it led to, in a line for the log, or None if it still runs after `timeout_s`.
 
-        Raises what it failed with.
+        Raises what it failed with; ConfigurationError if no fault is the request's, and this machine cannot do it.
         """
         ...
 
@@ -54,12 +55,34 @@ class Work(Generic[Request]):
     """Whether no try is known to have failed: all ended with their worker, through no fault of the request."""
 
 
+class _Lock:
+    """The lock of a message that is in work; `item` is the message as last renewed, which alone can be ended."""
+
+    def __init__(self, queue: TaskQueue, item: QueueItem, lock: timedelta) -> None:
+        self.item = item
+        self.renew_every_s = lock.total_seconds() / 3
+        self._queue = queue
+        self._lock = lock
+        self._renewed = time.monotonic()
+
+    def keep(self) -> None:
+        """Renew it if it is time. Raises Superseded if another worker has the message."""
+        if time.monotonic() - self._renewed < self.renew_every_s:
+            return
+        try:
+            self.item = self._queue.renew(self.item, self._lock)
+            self._renewed = time.monotonic()
+        except TryLater as error:
+            log.warning("lock not renewed yet: %s", error)
+
+
 class Worker(Generic[Request]):
     """Handles requests until stopped. At least once: a message goes only after its job.
 
     A message that is no request, or has failed five times, moves to the `poison` queue; after twenty tries at the
     latest. An empty queue is looked at again after pauses that grow to `poll_s`; with `idle_s` the worker ends when
-    it was empty for so long.
+    it did nothing for so long. Where the machine is at fault the message goes back for other workers, as if it had
+    not been tried, and this one rests: for `rest_s`, twice as long each time until a job succeeds, at most 5 minutes.
     """
 
     def __init__(
@@ -71,6 +94,7 @@ class Worker(Generic[Request]):
         lock: timedelta = timedelta(seconds=60),
         poll_s: float = 1.0,
         idle_s: float | None = None,
+        rest_s: float = 5.0,
     ) -> None:
         self._queue = queue
         self._poison = poison
@@ -78,6 +102,7 @@ class Worker(Generic[Request]):
         self._lock = lock
         self._poll_s = poll_s
         self._idle_s = idle_s
+        self._first_rest_s = self._rest_s = rest_s
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -85,7 +110,7 @@ class Worker(Generic[Request]):
         self._stopping.set()
 
     def run(self) -> None:
-        """Handle requests until `stop`, or until there was none for `idle_s`. Storage that is away is waited for."""
+        """Handle requests until `stop`, or until none was done for `idle_s`. Storage that is away is waited for."""
         pause_s, worked = _FIRST_PAUSE_S, time.monotonic()
         while not self._stopping.is_set():
             try:
@@ -102,7 +127,7 @@ class Worker(Generic[Request]):
             pause_s = min(2 * pause_s, self._poll_s)
 
     def step(self) -> bool:
-        """Handle one message; False if there was none."""
+        """Handle one message; False if there was none, or none that this machine could do."""
         item = self._queue.receive(self._lock)
         if item is None:
             return False
@@ -115,50 +140,65 @@ class Worker(Generic[Request]):
         if tries >= MAX_KILLED or (tries >= MAX_TRIES and not self._work.only_killed(request)):
             self._give_up(item, request, f"failed {tries} times")
             return True
-        self._handle(item, request)
-        return True
+        return self._handle(item, request)
 
-    def _handle(self, item: QueueItem, request: Request) -> None:
+    def _handle(self, item: QueueItem, request: Request) -> bool:
+        """Whether the request was tried; False if the worker rested because this machine cannot do it."""
         begun = time.monotonic()
         job = self._work.start(request)
+        lock = _Lock(self._queue, item, self._lock)
         try:
-            item, outcome = self._await(item, job)
+            outcome = self._await(lock, job)
         except Superseded:
             log.warning("%s: lost the message, another worker has it", self._work.name)
-            return
+            return True
         except BadInput as error:
-            self._give_up(item, request, str(error))
-            return
+            self._give_up(lock.item, request, str(error))
+            return True
+        except ConfigurationError as error:
+            self._work.failed(request, str(error))
+            self._send_anew(lock.item)
+            self._rest(str(error))
+            return False
         except Exception as error:  # a job's bug or crash must not end the worker; five tries, then poison
             log.error("%s failed (try %d): %s", self._work.name, item.dequeue_count, error)
             self._work.failed(request, str(error))
-            self._release(item, _RETRY_AFTER)
-            return
+            self._release(lock.item, _RETRY_AFTER)
+            return True
         finally:
             job.cancel()
         if outcome is None:
-            # Anew, not freed: a message whose workers are stopped again and again has not failed once.
-            self._queue.send(item.body)
-            self._queue.delete(item)
-            return
-        self._queue.delete(item)
+            self._send_anew(lock.item)
+            return True
+        self._queue.delete(lock.item)
+        self._rest_s = self._first_rest_s
         log.info("%s in %.1f s", outcome, time.monotonic() - begun)
+        return True
 
-    def _await(self, item: QueueItem, job: Job) -> tuple[QueueItem, str | None]:
-        """The outcome, with the message as last renewed; None as outcome if the worker stops first."""
-        renew_every = self._lock.total_seconds() / 3
-        renewed = time.monotonic()
+    def _await(self, lock: "_Lock", job: Job) -> str | None:
+        """The outcome; None if the worker stops first."""
         while not self._stopping.is_set():
-            outcome = job.wait(min(0.5, renew_every))
+            outcome = job.wait(min(0.5, lock.renew_every_s))
             if outcome is not None:
-                return item, outcome
-            if time.monotonic() - renewed >= renew_every:
-                try:
-                    item = self._queue.renew(item, self._lock)
-                    renewed = time.monotonic()
-                except TryLater as error:
-                    log.warning("lock not renewed yet: %s", error)
-        return item, None
+                return outcome
+            lock.keep()
+        return None
+
+    def _send_anew(self, item: QueueItem) -> None:
+        """Rather than free it: a message whose workers are stopped, or cannot work, has not failed once."""
+        self._queue.send(item.body)
+        self._queue.delete(item)
+
+    def _rest(self, reason: str) -> None:
+        """So that a machine that can do nothing does not take one message after the other."""
+        log.error(
+            "%s: a request goes back to the queue and this worker rests for %g s: %s",
+            self._work.name,
+            self._rest_s,
+            reason,
+        )
+        self._stopping.wait(self._rest_s)
+        self._rest_s = min(2 * self._rest_s, _LONGEST_REST_S)
 
     def _release(self, item: QueueItem, after: timedelta) -> None:
         try:

@@ -4,9 +4,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final, Literal
 
-from models.contracts.film import Encoder, FilmOptions, FilmPlan, Limits, Ratio, Segment, Source
+from models.contracts.film import Encoder, FilmOptions, FilmPlan, Limits, Ratio, Seek, Segment, Source
 from models.errors import BadInput
-from models.filmlimits import check_size
+from models.filmlimits import check_size, size_of
 from video.holds import refused
 from video.packets import Timeline, read_timeline
 from video.probe import probe
@@ -15,6 +15,8 @@ SEGMENT_SECONDS: Final = 4.0
 SEGMENT_FRAMES: Final = 120
 
 _GOP_SECONDS: Final = 2
+# Films as encoders make them, with a key frame every 2 to 10 s, come to 1 to 2.5.
+_MANY_TIMES: Final = 5
 # No B-frames: times follow from order, and segments meet without a gap. No macroblock tree: with it x264 reads what
 # it did not write for some sizes, and now and then makes other bytes of the same frames. CRF 21 without it is to
 # stylised pictures what 22 was with it.
@@ -41,6 +43,7 @@ def plan_film(
     timeline = read_timeline(path, source, limits)
     _check_length(source, timeline, limits)
     container, dropped = container_of(path, source)
+    segments = _segments(source, timeline, segment_seconds, segment_frames)
     return FilmPlan(
         options=options,
         source=source,
@@ -49,8 +52,8 @@ def plan_film(
         ending=f".{container}",
         encoder=_encoder(source, options, limits),
         keep=[track.index for track in source.tracks if track.index not in dropped and track.kind in _COPIED],
-        segments=_segments(source, timeline, segment_seconds, segment_frames),
-        notes=timeline.notes + _notes(source, container, dropped),
+        segments=segments,
+        notes=timeline.notes + _far_keys(timeline, segments) + _notes(source, container, dropped),
     )
 
 
@@ -85,10 +88,22 @@ def _segments(source: Source, timeline: Timeline, seconds: float, frames: int) -
     ]
 
 
+def _far_keys(timeline: Timeline, segments: list[Segment]) -> list[str]:
+    """A note where decoding up to segments, from the key packets before them, is what takes the time."""
+    keys: dict[Seek | None, int] = {None: 0}
+    for number, start in enumerate(timeline.starts):
+        keys.setdefault(start, number)
+    before = sum(segment.first - keys[segment.seek] for segment in segments)
+    times = 1 + before / len(timeline.times)
+    if times < _MANY_TIMES:
+        return []
+    return [f"its key frames are far apart: to make all segments, {times:.0f} times its frames are decoded"]
+
+
 def _encoder(source: Source, options: FilmOptions, limits: Limits) -> Encoder:
     width, height = source.width, source.height
     if options.size:
-        width, height = (int(side) for side in options.size.split("x"))
+        width, height = size_of(options.size)
         check_size(width, height, limits, what="size")
     rate = Fraction(*source.rate)
     colour = source.colour

@@ -8,11 +8,14 @@ headway, any other line is an `Answer`.
 import logging
 import os
 import select
+import signal
 import subprocess
 import time
 from typing import Final
 
 import msgspec
+
+from models.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +27,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     outcome: str = ""
     error: str = ""
+    of_machine: bool = False
+    """Whether the error is this machine's: nothing was seen to be wrong with the request."""
 
 
 class SteadyProcess:
@@ -110,7 +115,8 @@ class SteadyJob:
         self._again = False
 
     def wait(self, timeout_s: float) -> str | None:
-        """The outcome, or None if it is still in work. Raises RuntimeError if it failed, died or makes no headway.
+        """The outcome, or None if it is still in work. Raises RuntimeError if it failed, died or makes no headway,
+        ConfigurationError if this machine is at fault.
 
         After a failure the next request has a new child: what this one holds, on a GPU say, may be what failed.
         """
@@ -125,12 +131,12 @@ class SteadyJob:
                     self._child.send(self._line)
                     continue
                 self._answered = True
-                raise RuntimeError(f"the process that worked on it ended with {code}") from None
+                raise RuntimeError(f"the process that worked on it {_end(code)}") from None
             if line:
                 answer = msgspec.json.decode(line, type=Answer)
                 if answer.error:
                     self.cancel()
-                    raise RuntimeError(answer.error)
+                    raise (ConfigurationError if answer.of_machine else RuntimeError)(answer.error)
                 self._answered = True
                 return answer.outcome
             if line is None:
@@ -146,3 +152,10 @@ class SteadyJob:
         if not self._answered:
             self._answered = True
             self._child.end()
+
+
+def _end(code: int) -> str:
+    if code >= 0:
+        return f"ended with {code}"
+    names = {each.value: each.name for each in signal.Signals}
+    return f"was killed ({names.get(-code, f'signal {-code}')})"

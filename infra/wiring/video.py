@@ -16,7 +16,7 @@ from infra.wiring.jobs import configure_logging
 from infra.wiring.steady import SteadyProcess
 from infra.wiring.threads import run_workers
 from models.contracts.videos import VideoMessage
-from models.errors import NotFound, TryLater
+from models.errors import NotFound, PenstockError
 from models.names import VIDEO_QUEUE
 from models.style.runtimes import providers_of
 from models.videowork import VideoWork
@@ -47,7 +47,7 @@ class Records:
         """Note why a try failed: the last reason is that of the job, if no other try succeeds."""
         try:
             self.work.videos.set(message.job, error=f"{_step(message)}: {reason}")
-        except (NotFound, TryLater) as error:
+        except PenstockError as error:
             log.warning("the failure of video %s is not noted: %s", message.job, error)
 
     def only_killed(self, message: VideoMessage) -> bool:

@@ -4,6 +4,7 @@ It talks as `infra.wiring.steady` says, keeps the network that it used last, and
 while or its worker is gone, so that memory returns.
 """
 
+import errno
 import fcntl
 import itertools
 import logging
@@ -23,7 +24,7 @@ from infra.settings import Settings
 from infra.wiring.jobs import configure_logging
 from infra.wiring.steady import Answer
 from models.contracts.videos import VideoMessage
-from models.errors import TryLater
+from models.errors import ConfigurationError, TryLater
 
 if TYPE_CHECKING:
     from video.worker.steps import Steps
@@ -34,6 +35,8 @@ _IDLE_S: Final = 60.0
 # Storage that is away for longer is a failed try.
 _PATIENCE_S: Final = 300.0
 _BEAT_EVERY_S: Final = 0.5
+# What is never a film's fault.
+_OF_DISK: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
 
 def build(settings: Settings, scratch: Path, beat: Callable[[], None]) -> "Steps":
@@ -115,20 +118,51 @@ def _requests(found: "queue.Queue[bytes]") -> None:
     os._exit(0)  # the worker is gone, whatever is in work
 
 
-def _do(steps: "Steps", message: VideoMessage, beat: Callable[[], None]) -> Answer:
+def do(steps: "Steps", message: VideoMessage, beat: Callable[[], None]) -> Answer:
+    """Do a step; storage that is away is waited for. Errors are told from what this machine is to blame for."""
     until = time.monotonic() + _PATIENCE_S
     while True:
         try:
             return Answer(outcome=steps.do(message))
-        except TryLater as error:
+        except Exception as error:  # the worker counts tries
+            if fault := fault_of_machine(error, steps.scratch):
+                return Answer(error=fault, of_machine=True)
+            if not isinstance(error, TryLater):
+                log.exception("step failed")
+                return Answer(error=f"{type(error).__name__}: {error}")
             if time.monotonic() > until:
                 return Answer(error=str(error))
             log.warning("again in %g s: %s", error.retry_after_s, error)
             beat()
             time.sleep(min(error.retry_after_s, 10.0))
-        except Exception as error:  # the worker counts tries
-            log.exception("step failed")
-            return Answer(error=f"{type(error).__name__}: {error}")
+
+
+def fault_of_machine(error: BaseException, folder: Path) -> str:
+    """What is wrong with this machine, and what to do; empty if `error` is not that. `folder`: of the worker."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConfigurationError):
+            return str(cause)
+        if isinstance(cause, OSError) and cause.errno in _OF_DISK:
+            return (
+                f"cannot write in {folder} ({cause.strerror}): make room there, or let PENSTOCK_VIDEO_DIR name a "
+                "folder on another disk"
+            )
+        cause = cause.__cause__
+    return ""
+
+
+def _begin(beat: Callable[[], None]) -> tuple["Steps", BinaryIO]:
+    """The steps, and the lock of their folder."""
+    settings = Settings()
+    folder = settings.video_dir.absolute()
+    try:
+        scratch, lock = claim(folder)
+        return build(settings, scratch, beat), lock
+    except OSError as error:
+        raise ConfigurationError(
+            f"PENSTOCK_VIDEO_DIR: expected a folder that can be written, got {folder} ({error.strerror})"
+        ) from error
 
 
 def main() -> NoReturn:
@@ -143,12 +177,10 @@ def main() -> NoReturn:
     line = _Line(os.dup(1))
     os.dup2(2, 1)
     try:
-        settings = Settings()
-        scratch, _lock = claim(settings.video_dir.absolute())
-        steps = build(settings, scratch, line.beat)
+        steps, _lock = _begin(line.beat)
     except Exception as error:  # to whoever sent the first request, which is on its way
         log.exception("no step can be done")
-        line.answer(Answer(error=f"{type(error).__name__}: {error}"))
+        line.answer(Answer(error=str(error), of_machine=True))
         sys.exit(1)
     found: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=_requests, args=(found,), daemon=True).start()
@@ -158,7 +190,7 @@ def main() -> NoReturn:
         except queue.Empty:
             logging.shutdown()
             os._exit(0)  # the interpreter would wait for the thread that reads
-        line.answer(_do(steps, msgspec.json.decode(request, type=VideoMessage), line.beat))
+        line.answer(do(steps, msgspec.json.decode(request, type=VideoMessage), line.beat))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Jobs of films: records, messages, and the HTTP bodies of `/api/videos`."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -77,7 +77,7 @@ class VideoMessage(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
     kind: Literal["plan", "segment", "join"]
     job: str
-    segment: int = 0
+    segment: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Which one, of a segment's step."""
 
 

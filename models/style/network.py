@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from models.contracts.film import FilmOptions
 from models.errors import BadInput, ConfigurationError, ModelRefused
+from models.filmlimits import size_of
 from models.style import openvino_runner, ort_runner
 from models.style.core import fixed_batch, load_core
 from models.style.gpu import GpuRunner, Reference
@@ -98,7 +99,8 @@ def open_network(
     are installed, best first. cache: a folder for what runtimes compile. Raises ModelRefused for a graph that must
     not or cannot be run, ConfigurationError if none of the providers is installed and works.
     """
-    framing = Framing((height, width), output_size(options, height, width), options.scale, options.strength)
+    across, down = size_of(options.size) if options.size else (width, height)
+    framing = Framing((height, width), (down, across), options.scale, options.strength)
     core = load_core(graph, manifest)
     reference = Reference(core, manifest, framing, threads=threads)
     refused: list[str] = []
@@ -126,16 +128,6 @@ def _batch(provider: str, framing: Framing) -> int:
         return 1
     height, width = framing.output
     return max(1, min(_GPU_BATCH, _GPU_PIXELS // (height * width)))
-
-
-def output_size(options: FilmOptions, height: int, width: int) -> tuple[int, int]:
-    """(height, width) of the result: `options.size`, else the source's. Raises BadInput on another form of size."""
-    if options.size is None:
-        return height, width
-    across, _, down = options.size.partition("x")
-    if not (across.isdecimal() and down.isdecimal() and 0 < int(across) <= 16384 and 0 < int(down) <= 16384):
-        raise BadInput(f"size: expected WIDTHxHEIGHT in pixels, such as 1280x720, got {options.size!r}")
-    return int(down), int(across)
 
 
 def installed() -> list[str]:

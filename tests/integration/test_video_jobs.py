@@ -380,7 +380,7 @@ def test_a_step_whose_process_dies_each_time_fails_its_job_and_others_go_on(
         job = scene.videos.get(id)
         assert job.state == VideoState.FAILED
         assert "gave up, failed 5 times; the last time: " in job.error
-        assert "ended with -9" in job.error
+        assert "was killed (SIGKILL)" in job.error
         assert scene.ended(submit()).state == VideoState.DONE
 
 

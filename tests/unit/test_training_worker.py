@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from models.contracts import TrainRequest
-from models.errors import BadInput, TryLater
+from models.errors import BadInput, ConfigurationError, TryLater
 from models.inference import load_bank
 from models.names import raw_blob
 from models.ports import QueueItem
@@ -208,6 +208,36 @@ def test_a_failed_job_comes_again_and_is_set_aside_after_five_tries() -> None:
     assert bench.given_up == [(request(A), "failed 5 times")]
     assert bench.queue.length() == 0
     assert bench.poison.bodies == [body]
+
+
+def test_what_a_machine_cannot_do_goes_back_untried_and_the_machine_rests_ever_longer() -> None:
+    cannot = ConfigurationError("the disk is full")
+    # The lock is renewed while they run: the message that goes back must not stay there as well.
+    bench = Bench([*(FakeJob(cannot, waits=5) for _ in range(8)), FakeJob(), FakeJob(cannot)])
+    rests: list[float] = []
+    bench.worker._stopping.wait = rests.append  # type: ignore[assignment]  # time that passes at once
+    body = bench.ask(A)
+    for _ in range(8):
+        assert not bench.worker.step()
+        assert (bench.queue.bodies, bench.poison.length()) == ([body], 0)
+    assert bench.worker.step()
+    assert rests == [5, 10, 20, 40, 80, 160, 300, 300]
+    assert bench.queue.length() == 0
+    bench.ask(A)
+    bench.worker.step()
+    assert rests[-1] == 5
+    item = bench.queue.receive(timedelta(seconds=30))
+    assert item is not None
+    assert (item.body, item.dequeue_count) == (body, 1)
+
+
+def test_a_worker_that_can_do_nothing_is_idle() -> None:
+    clock = FakeClock()
+    queue = FakeQueue(clock)
+    queue.send(msgspec.json.encode(request(A)))
+    work = Work("tests", TrainRequest, lambda _request: FakeJob(ConfigurationError("no GPU")))
+    Worker(queue, FakeQueue(clock), work, poll_s=0.01, idle_s=0.05, rest_s=0.01).run()
+    assert queue.length() == 1
 
 
 def test_bad_input_is_set_aside_at_once() -> None:

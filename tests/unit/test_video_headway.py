@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as some
 from functions.videos.queries import status_of
 from models.contracts.videos import VideoJob, VideoMessage, VideoState
 from models.errors import TryLater
-from tests.unit.studio import Studio
+from tests.unit.studio import Studio, TextPipeline
 from video.worker.headway import Labour, Watch
 
 
@@ -35,35 +36,58 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 def test_a_step_that_computes_beats_until_its_job_is_over_and_one_that_waits_does_not(studio: Studio) -> None:
     job = studio.start()
     used_s = 0.0
-    labour = Labour(studio.work, job.id, lambda: used_s)
+    stopped = threading.Event()
+    labour = Labour(studio.work, job.id, stopped, lambda: used_s)
     assert not labour()
     used_s += 0.5
     assert labour()
     assert not labour()
     used_s += 0.5
+    assert not stopped.is_set()
     studio.work.cancel(job.id)
     assert not labour()
+    assert stopped.is_set()
 
 
-@pytest.mark.parametrize("step", ["plan", "join"])
-def test_planning_and_joining_beat_however_long_they_take(
+@pytest.mark.parametrize("step", ["plan", "segment", "join"])
+def test_every_step_beats_however_long_it_computes_and_says_nothing(
     studio: Studio, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
+    """As when a segment is far from the key frame before it, or its network is built for a GPU."""
     monkeypatch.setattr("video.worker.headway._LOOK_EVERY_S", 0.05)
     beaten = threading.Event()
+    heard: list[bool] = []
     studio.start()
-    studio.run({"plan": 0, "join": 4}[step])
+    studio.run({"plan": 0, "segment": 1, "join": 4}[step])
 
     def long() -> None:
         beaten.clear()  # what was heard before does not count
-        until = time.monotonic() + 20
+        until = time.monotonic() + 10
         while not beaten.is_set() and time.monotonic() < until:
-            sum(range(10_000))  # works, and says nothing
+            sum(range(10_000))
+        heard.append(beaten.is_set())
 
     studio.steps.beat = beaten.set
     studio.pipeline.during = long
     studio.run(1)
-    assert beaten.is_set()
+    assert heard == [True]
+
+
+def test_a_segment_whose_job_ends_is_stopped_before_its_first_frame(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("video.worker.headway._LOOK_EVERY_S", 0.05)
+    job = planned(studio)
+
+    class Searching(TextPipeline):
+        def segment(self, *_: Any, stopped: threading.Event, **__: Any) -> bytes:
+            studio.work.cancel(job.id)
+            if not stopped.wait(10):
+                raise TimeoutError
+            raise InterruptedError
+
+    studio.steps.pipeline = Searching()
+    assert "ended meanwhile" in studio.run(1)[0]
 
 
 # Frames of segments in work. The film has ten, in segments of 4, 4 and 2.
@@ -119,7 +143,7 @@ def test_frames_never_go_back_and_never_beyond_the_film_whatever_comes_twice_or_
     assert studio.videos.get(job.id).frames_done == 10
 
 
-def test_a_watch_reports_every_five_seconds_at_most_and_sees_the_end_within_one(
+def test_a_watch_beats_each_time_and_reports_every_five_seconds_at_most(
     studio: Studio, clock: Callable[[float], None]
 ) -> None:
     job = planned(studio)
@@ -153,6 +177,6 @@ def test_a_watch_goes_on_while_the_record_does_not_answer(
     watch.progress(3)
     assert studio.videos.get(job.id).frames_done == 3
     studio.work.cancel(job.id)
-    clock(1)
+    clock(6)
     watch.progress(4)
     assert watch.stopped.is_set()

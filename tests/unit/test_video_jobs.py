@@ -11,7 +11,7 @@ import pytest
 from models.contracts.film import FilmOptions, Limits
 from models.contracts.videos import VideoJob, VideoMessage, VideoState
 from models.errors import BadInput, Damaged, NotFound, TryLater
-from models.names import video_result_blob, video_work_prefix
+from models.names import video_result_blob, video_segment_blob, video_work_prefix
 from models.ports import Put
 from models.videos import film_options, job_id, safe_name, safe_stem
 from tests.unit.studio import Studio
@@ -228,6 +228,20 @@ def test_messages_in_any_order_and_from_the_past_do_no_harm(studio: Studio) -> N
     assert result(studio, job) == "ABCDEFGHIJ"
 
 
+def test_segments_that_no_plan_has_are_not_made_and_do_not_count(studio: Studio) -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"`int` >= 0"):
+        msgspec.json.decode(b'{"kind": "segment", "job": "a", "segment": -1}', type=VideoMessage)
+    job = studio.start()
+    studio.run(3)
+    assert "3 segments" in studio.steps.do(VideoMessage(kind="segment", job=job.id, segment=-1))
+    for stray in (-1, 3):
+        studio.blobs.create(video_segment_blob(job.id, stray), b"?")
+    counted = studio.work.progress(studio.videos.get(job.id))
+    assert (counted.state, counted.segments_done) == (VideoState.STYLISING, 2)
+    studio.run()
+    assert result(studio, job) == "ABCDEFGHIJ"
+
+
 def _ask(studio: Studio, job: VideoJob, segment: int) -> str:
     studio.run(1)
     return studio.steps.do(VideoMessage(kind="segment", job=job.id, segment=segment))
@@ -386,7 +400,7 @@ def test_a_film_that_is_gone_or_too_large_fails(studio: Studio) -> None:
 def test_a_cancelled_job_stops_at_the_next_batch_and_leaves_nothing(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("video.worker.headway._LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("video.worker.headway._REPORT_EVERY_S", 0.0)
     job = studio.start()
     studio.run(1)
     studio.pipeline.during = lambda: studio.work.cancel(job.id) and None

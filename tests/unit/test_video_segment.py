@@ -54,6 +54,16 @@ def test_an_error_of_the_network_ends_all_threads_and_comes_out_as_raised(film: 
     assert raised.value is error
 
 
+def test_a_plan_says_where_decoding_up_to_segments_takes_the_time(tmp_path: Path, film: Path) -> None:
+    one_key = tmp_path / "one_key.mp4"
+    make_clip(one_key, frames=50, size=(64, 48), options={"x264-params": "keyint=infinite:scenecut=0"})
+    # Before each of 25 segments: 0, 2, 4, ... 48 frames, 600 in all, besides the 50.
+    note = "its key frames are far apart: to make all segments, 13 times its frames are decoded"
+    assert note in plan_film(one_key, OPTIONS, LIMITS, segment_frames=2).notes
+    for path, frames in ((one_key, 10), (film, 2)):
+        assert not [each for each in plan_film(path, OPTIONS, LIMITS, segment_frames=frames).notes if "far" in each]
+
+
 def test_an_error_of_the_encoder_comes_out(film: Path) -> None:
     plan = plan_film(film, OPTIONS, LIMITS)
     wrong = msgspec.structs.replace(plan, encoder=msgspec.structs.replace(plan.encoder, pixel_format="rgb565le"))

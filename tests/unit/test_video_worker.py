@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -15,11 +16,12 @@ import msgspec
 import pytest
 
 from infra.settings import Settings
+from infra.wiring import video_steps
 from infra.wiring.steady import SteadyProcess
 from infra.wiring.video import Records, workers
 from infra.wiring.video_steps import build, claim
 from models.contracts.videos import VideoJob, VideoMessage, VideoState
-from models.errors import ConfigurationError
+from models.errors import ConfigurationError, TryLater
 from models.worker import Job, Work, Worker
 from tests.fakes import FakeClock, FakeQueue
 from tests.unit.studio import Studio
@@ -42,8 +44,16 @@ for line in sys.stdin:
         for _ in range(20):
             print(flush=True)
             time.sleep(0.02)
+    if job == "machine":
+        print(json.dumps({"error": "the disk is full", "of_machine": True}), flush=True)
+        continue
     print(json.dumps({"error": "no good"} if job == "error" else {"outcome": str(os.getpid())}), flush=True)
 """
+
+
+def _caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
 
 
 @pytest.fixture
@@ -67,7 +77,7 @@ def test_one_process_does_one_request_after_another(child: SteadyProcess) -> Non
 
 def test_a_crash_is_an_error_that_says_so_and_the_next_request_has_a_new_process(child: SteadyProcess) -> None:
     first = do(child, "a")
-    with pytest.raises(RuntimeError, match="ended with -11"):
+    with pytest.raises(RuntimeError, match=r"was killed \(SIGSEGV\)"):
         do(child, "crash")
     assert do(child, "a") != first
 
@@ -130,7 +140,7 @@ def test_a_step_that_crashes_five_times_is_given_up_and_each_time_was_noted(chil
     while queue.length():
         worker.step()
         clock.advance(60)
-    assert noted == ["crash: the process that worked on it ended with -11"] * 5
+    assert noted == ["crash: the process that worked on it was killed (SIGSEGV)"] * 5
     assert given_up == ["crash: failed 5 times"]
     assert poison.length() == 1
 
@@ -141,13 +151,13 @@ def test_the_job_of_a_step_that_failed_too_often_says_what_it_failed_with(tmp_pa
     records = Records(Settings())
     records.work = studio.work
     message = VideoMessage(kind="segment", job=job.id, segment=3)
-    records.failed(message, "the process that worked on it ended with -11")
+    records.failed(message, "the process that worked on it was killed (SIGKILL)")
     assert not studio.videos.get(job.id).state.is_end
     records.given_up(message, "failed 5 times")
     ended = studio.videos.get(job.id)
     assert ended.state == VideoState.FAILED
     assert ended.error == (
-        "gave up, failed 5 times; the last time: segment 3: the process that worked on it ended with -11"
+        "gave up, failed 5 times; the last time: segment 3: the process that worked on it was killed (SIGKILL)"
     )
     records.given_up(VideoMessage(kind="plan", job=other.id), "failed 5 times")
     assert "workers that had it were killed" in studio.videos.get(other.id).error
@@ -231,9 +241,80 @@ def test_the_networks_of_a_worker_run_on_what_its_settings_name(tmp_path: Path) 
 def test_a_process_that_cannot_begin_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_VIDEO_SEGMENT_S", "short")
     child = SteadyProcess([sys.executable, "-m", "infra.wiring.video_steps"], stall_s=60)
-    with pytest.raises(RuntimeError, match=r"ValidationError: .*\n.*video_segment_s"):
+    with pytest.raises(ConfigurationError, match="video_segment_s"):
         do(child, "a")
     child.end()
+
+
+# What is the machine's fault is nobody's failed try.
+
+
+def test_a_process_without_a_folder_names_it_and_fails_no_film(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PENSTOCK_VIDEO_DIR", str(tmp_path / "file" / "video"))
+    child = SteadyProcess([sys.executable, "-m", "infra.wiring.video_steps"], stall_s=60)
+    with pytest.raises(ConfigurationError, match=r"PENSTOCK_VIDEO_DIR: .* got .*/file/video \(Not a directory\)"):
+        do(child, "a")
+    child.end()
+
+
+def test_a_full_disk_is_the_machines_fault_and_the_film_is_made_when_there_is_room(tmp_path: Path) -> None:
+    studio = Studio(tmp_path)
+    job = studio.start()
+    message = studio.next()
+    assert message is not None
+    info = studio.blobs.head(job.source)
+    assert info is not None
+    file = studio.steps.sources.get(info.name, info.etag)
+    file.unlink()
+    full = studio.worker("0")
+    file.symlink_to("/dev/full")
+    answer = video_steps.do(full, message, lambda: None)
+    assert answer.of_machine
+    assert answer.error.startswith(f"cannot write in {full.scratch} (No space left on device): make room there")
+    file.unlink()
+    assert not video_steps.do(full, message, lambda: None).error
+    studio.run()
+    assert studio.videos.get(job.id).state == VideoState.DONE
+
+
+@pytest.mark.parametrize(
+    ("error", "is_machines"),
+    [
+        (ConfigurationError("blob a: forbidden; check the connection string"), True),
+        (_caused(TryLater("the film cannot be written"), OSError(errno.EDQUOT, "Disk quota exceeded")), True),
+        (OSError(errno.EIO, "Input/output error"), False),  # FFmpeg says it of films, too
+        (RuntimeError("a bug"), False),
+    ],
+)
+def test_what_a_step_raises_is_told_from_the_machines_faults(
+    tmp_path: Path, error: Exception, is_machines: bool
+) -> None:
+    studio = Studio(tmp_path)
+    studio.start()
+    message = studio.next()
+    assert message is not None
+    studio.pipeline.during = lambda: (_ for _ in ()).throw(error)
+    assert video_steps.do(studio.steps, message, lambda: None).of_machine == is_machines
+
+
+def test_a_fault_of_the_machine_is_noted_and_costs_the_film_no_try(child: SteadyProcess, tmp_path: Path) -> None:
+    studio = Studio(tmp_path)
+    job = studio.start()
+    records = Records(Settings())
+    records.work = studio.work
+    work = Work(
+        "films", VideoMessage, lambda _: child.start(VideoMessage(kind="plan", job="machine")), failed=records.failed
+    )
+    worker = Worker(studio.queue, FakeQueue(studio.clock), work, rest_s=0)
+    for _ in range(30):
+        assert not worker.step()
+    assert studio.videos.get(job.id).error == "plan: the disk is full"
+    item = studio.queue.receive(timedelta(seconds=30))
+    assert item is not None
+    assert item.dequeue_count == 1
 
 
 def test_each_process_has_a_folder_of_its_own(tmp_path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from models.errors import NotFound, TryLater
+from models.errors import PenstockError
 from models.videowork import VideoWork
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ _LEAST_CPU_S: Final = 0.01
 
 
 class Watch:
-    """Told of frames while a segment is made: beats, reports them, and sees whether its job still wants them."""
+    """Told of frames while a segment is made: beats, and reports them. `stopped`: its job wants them no more."""
 
     def __init__(self, work: VideoWork, job: str, segment: int, beat: Callable[[], None]) -> None:
         self.stopped = threading.Event()
@@ -28,21 +28,18 @@ class Watch:
         self._job = job
         self._segment = segment
         self._beat = beat
-        self._looked = self._reported = time.monotonic()
+        self._reported = time.monotonic()
 
     def progress(self, frames: int) -> None:
         """Called after each batch, with the frames of the segment so far."""
         self._beat()
         now = time.monotonic()
-        if now - self._looked < _LOOK_EVERY_S:
+        if now - self._reported < _REPORT_EVERY_S:
             return
-        self._looked = now
-        if now - self._reported >= _REPORT_EVERY_S:
-            self._reported = now
-            with seen_later(self._job):
-                self._work.report(self._job, self._segment, frames)
-        if is_over(self._work, self._job):
-            self.stopped.set()
+        self._reported = now
+        with seen_later(self._job):
+            if self._work.report(self._job, self._segment, frames).state.is_end:
+                self.stopped.set()
 
 
 class Beating:
@@ -70,27 +67,32 @@ class Beating:
 class Labour:
     """Whether this process works at a job that wants it: what computes without saying how far it is.
 
-    Reading through a long film takes longer than any silence that is allowed. What waits for ever does not compute,
-    and what computes for ever is over with its job, which ends by its age at the latest.
+    Reading through a long film, and building a network for a GPU, take longer than any silence that is allowed. What
+    waits for ever does not compute, and what computes for ever is over with its job, which ends by its age at the
+    latest.
     """
 
-    def __init__(self, work: VideoWork, job: str, used_s: Callable[[], float] = time.process_time) -> None:
+    def __init__(
+        self,
+        work: VideoWork,
+        job: str,
+        stopped: threading.Event | None = None,
+        used_s: Callable[[], float] = time.process_time,
+    ) -> None:
+        """`stopped` is set once the job has ended."""
         self._work = work
         self._job = job
+        self._stopped = stopped or threading.Event()
         self._used_s = used_s
         self._before = used_s()
 
     def __call__(self) -> bool:
         """Whether it did since the call before."""
         before, self._before = self._before, self._used_s()
-        return self._before - before >= _LEAST_CPU_S and not is_over(self._work, self._job)
-
-
-def is_over(work: VideoWork, job: str) -> bool:
-    """Whether the job has ended; False if that cannot be seen now."""
-    with seen_later(job):
-        return work.videos.get(job).state.is_end
-    return False
+        with seen_later(self._job):
+            if self._work.videos.get(self._job).state.is_end:
+                self._stopped.set()
+        return self._before - before >= _LEAST_CPU_S and not self._stopped.is_set()
 
 
 @contextmanager
@@ -98,5 +100,5 @@ def seen_later(job: str) -> Iterator[None]:
     """Within the block, a record that does not answer is no reason to give up what is in work."""
     try:
         yield
-    except (TryLater, NotFound) as error:
+    except PenstockError as error:
         log.warning("the record of %s does not answer: %s", job, error)

@@ -6,6 +6,7 @@ A step that was done before finds its outcome in storage under the one name it c
 import hashlib
 import logging
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -95,7 +96,7 @@ class Steps:
         )  # fmt: skip
 
     def _make_segment(self, job: VideoJob, message: VideoMessage) -> str:
-        if not message.segment < job.segments:
+        if message.segment not in range(job.segments):
             return f"left alone: the video has {job.segments} segments"
         name = video_segment_blob(job.id, message.segment)
         if self.work.blobs.head(name) is not None:
@@ -106,9 +107,11 @@ class Steps:
         watch = Watch(self.work, job.id, message.segment, self.beat)
         begun = time.monotonic()
         try:
-            data = self.pipeline.segment(
-                source, plan, message.segment, progress=watch.progress, stopped=watch.stopped
-            )
+            # However long it is until the first frame: the network is opened, and the film read up to there.
+            with self._at(job, watch.stopped):
+                data = self.pipeline.segment(
+                    source, plan, message.segment, progress=watch.progress, stopped=watch.stopped
+                )
         except Exception as error:
             if watch.stopped.is_set():
                 raise Cancelled from error
@@ -177,8 +180,8 @@ class Steps:
             log.info("the film was joined before")
         return result
 
-    def _at(self, job: VideoJob) -> Beating:
-        return Beating(self.beat, Labour(self.work, job.id))
+    def _at(self, job: VideoJob, stopped: threading.Event | None = None) -> Beating:
+        return Beating(self.beat, Labour(self.work, job.id, stopped))
 
     def _source(self, job: VideoJob) -> Path:
         with Beating(self.beat):
