@@ -16,7 +16,7 @@ from infra.wiring.jobs import configure_logging
 from infra.wiring.steady import SteadyProcess
 from infra.wiring.threads import run_workers
 from models.contracts.videos import VideoMessage
-from models.errors import NotFound, PenstockError
+from models.errors import Damaged, NotFound, PenstockError
 from models.names import VIDEO_QUEUE
 from models.style.runtimes import providers_of
 from models.videowork import VideoWork
@@ -54,15 +54,15 @@ class Records:
         """Whether no failure of the job was noted, of any step: then the machines that had this one went away."""
         try:
             return not self.work.videos.get(message.job).error
-        except NotFound:
+        except (NotFound, Damaged):
             return False
 
     def given_up(self, message: VideoMessage, reason: str) -> None:
         """End the job of a message that failed too often; `reason` says how often."""
         try:
             job = self.work.videos.get(message.job)
-        except NotFound:
-            log.warning("video %s has no record", message.job)
+        except (NotFound, Damaged) as error:
+            log.warning("the end of video %s is not noted: %s", message.job, error)
             return
         said = job.error or f"{_step(message)}: the workers that had it were killed"
         self.work.fail(message.job, f"gave up, {reason}; the last time: {said}")

@@ -22,6 +22,7 @@ from infra.wiring.video import Records, workers
 from infra.wiring.video_steps import build, claim
 from models.contracts.videos import VideoJob, VideoMessage, VideoState
 from models.errors import ConfigurationError, TryLater
+from models.ports import Put
 from models.worker import Job, Work, Worker
 from tests.fakes import FakeClock, FakeQueue
 from tests.unit.studio import Studio
@@ -163,6 +164,20 @@ def test_the_job_of_a_step_that_failed_too_often_says_what_it_failed_with(tmp_pa
     assert "workers that had it were killed" in studio.videos.get(other.id).error
     for record in (records.failed, records.given_up):
         record(VideoMessage(kind="plan", job="unknown"), "failed")
+
+
+def test_a_record_that_cannot_be_read_ends_no_worker(tmp_path: Path) -> None:
+    studio = Studio(tmp_path)
+    job = studio.start()
+    for (container, partition, id), document in list(studio.state.documents.items()):
+        if document.body != b"{}":
+            studio.state.transact(container, partition, [Put(id, b"{}")])
+    records = Records(Settings())
+    records.work = studio.work
+    message = VideoMessage(kind="plan", job=job.id)
+    records.failed(message, "Damaged")
+    assert not records.only_killed(message)
+    records.given_up(message, "failed 5 times")
 
 
 def test_a_step_whose_workers_are_killed_has_more_tries_than_one_that_fails(tmp_path: Path) -> None:
