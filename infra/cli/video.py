@@ -39,13 +39,15 @@ def _group() -> None:
 @app.command()
 def submit(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
-    style: Annotated[str | None, typer.Option(help="Name of a style.")] = None,
-    quality: Annotated[str | None, typer.Option(help="`fast` or `fine`.")] = None,
+    style: Annotated[str | None, typer.Option(help="Name of a style.", show_default="starry-night")] = None,
+    quality: Annotated[str | None, typer.Option(help="`fast` or `fine`.", show_default="fine")] = None,
     scale: Annotated[
-        float | None, typer.Option(help="The network works at this share of the size, from 0.25.")
+        float | None, typer.Option(help="The network works at this share of the size, from 0.25.", show_default="1")
     ] = None,
-    strength: Annotated[float | None, typer.Option(help="1: the styled picture; 0: the source.")] = None,
-    size: Annotated[str | None, typer.Option(help="Of the result, as 640x360; else that of the source.")] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="1: the styled picture; 0: the source.", show_default="1")
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="Of the result, as 640x360.", show_default="the source's")] = None,
     out: _Out = None,
     force: _Force = False,
     wait: _Wait = False,

@@ -115,7 +115,7 @@ class VideoUpload(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     expires_at: float
     job: str = ""
-    """The job of the film that came; an address is good for one."""
+    """The job of the film that came last before one was done."""
     cancelled: bool = False
 
 
