@@ -111,7 +111,7 @@ def _film(clip: Path, out: Path, style: Style, providers: list[str] | None) -> f
 
 
 def _options(style: Style) -> FilmOptions:
-    return FilmOptions(style=style.manifest.style, quality=style.manifest.quality)  # type: ignore[arg-type]  # checked
+    return FilmOptions(style=style.manifest.style, quality=style.manifest.quality)  # type: ignore[arg-type]  # read_manifest did
 
 
 def _workers(folder: Path, style: Style, repetitions: int, frames: int) -> list[Figure]:

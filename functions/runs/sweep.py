@@ -17,6 +17,7 @@ import msgspec
 
 from functions.runs.intake import Intake, upload_run
 from functions.runs.shards import Batches
+from functions.uploads import start_each
 from models.contracts.runs import Run, RunKind, Stage
 from models.errors import NotFound, PenstockError
 from models.names import SHARDS, UPLOADS, USER_LISTS
@@ -81,26 +82,22 @@ class RunSweeper:
                 log.error("%s cannot be listed, so only uploads of which an event tells get a run: %s", prefix, error)
                 failed += 1
                 continue
-            for info in found:
-                try:
-                    started += self._start(info)
-                except PenstockError:
-                    log.exception("upload %r cannot be looked after", info.name)
-                    failed += 1
+            begun, lost = start_each(found, self._start)
+            started, failed = started + begun, failed + lost
         return started, failed
 
-    def _start(self, info: BlobInfo) -> int:
-        """1 if the blob had no run and was old enough that it should."""
+    def _start(self, info: BlobInfo) -> bool:
+        """Whether the blob had no run and was old enough that it should."""
         id = upload_run(info)
         if id in self._known or self._clock.now() - info.modified < GRACE_S:
-            return 0
+            return False
         try:
             self._runs.get(id)
-            started = 0
+            started = False
         except NotFound:
             (self._intake if info.name.startswith(UPLOADS) else self._batches).start(info)
             log.warning("the event of %s was lost; it has a run now", info.name)
-            started = 1
+            started = True
         # Not before: after an error the next sweep looks again.
         self._known.add(id)
         return started

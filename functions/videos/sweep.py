@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from functions.uploads import start_each
 from functions.videos.intake import Intake
 from models.contracts.videos import VideoJob, VideoState, VideoUpload
 from models.errors import Damaged, NotFound, PenstockError
@@ -93,13 +94,7 @@ class VideoSweeper:
         found = self._listed()
         if found is None:
             return 0, 1
-        started = failed = 0
-        for info in found:
-            try:
-                started += self._start(info)
-            except PenstockError:
-                log.exception("upload %r cannot be looked after", info.name)
-                failed += 1
+        started, failed = start_each(found, self._start)
         if failed:
             self._rest_s = 0.0
         self._known &= {(info.name, info.etag) for info in found}

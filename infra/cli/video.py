@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from infra.cli import context, output
-from infra.cli.video_out import check_out, save
+from infra.cli.video_out import save
 from models.contracts.videos import VideoState, VideoStatus
 from models.errors import BadInput, NotFound, PenstockError
+from video.out import check_out
 
 if TYPE_CHECKING:
     from infra.settings import Settings

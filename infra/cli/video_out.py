@@ -1,4 +1,4 @@
-"""Writes the film of a job to the place that a command names; `check_out` looks at it before the film is made."""
+"""Writes the film of a job to the place that a command names."""
 
 import shlex
 from pathlib import Path
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from infra.cli import context
 from models.contracts.videos import VideoStatus
 from models.errors import PenstockError
-from video.out import ENDINGS as ENDINGS
-from video.out import check_out as check_out
+from video.out import check_out
 
 if TYPE_CHECKING:
     from infra.settings import Settings

@@ -109,7 +109,7 @@ def _check_valid(model: "ModelProto") -> None:
     try:
         checker.check_model(model)
     except (checker.ValidationError, shape_inference.InferenceError, ValueError) as error:
-        raise ModelRefused(f"is no valid graph: {_first_line(error)}") from error
+        raise ModelRefused(f"is no valid graph: {first_line(error)}") from error
 
 
 def _check_weights(model: "ModelProto") -> None:
@@ -139,7 +139,7 @@ def _converted(model: "ModelProto", name: str) -> "ModelProto":
         return version_converter.convert_version(model, OPSET)
     except Exception as error:  # made in C++: RuntimeError, or classes of the converter's own
         raise ModelRefused(
-            f"{name}: is of opset {opset(model)} and ONNX cannot convert it to {OPSET} ({_first_line(error)}); "
+            f"{name}: is of opset {opset(model)} and ONNX cannot convert it to {OPSET} ({first_line(error)}); "
             f"export it with opset 17"
         ) from error
 
@@ -210,5 +210,6 @@ def _subgraphs(attributes: "Iterator[AttributeProto]") -> "Iterator[GraphProto]"
         yield from attribute.graphs
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or ["no reason given"])[0][:300]
+def first_line(error: object) -> str:
+    """The first line of what a runtime or checker says, which often goes on for pages; at most 300 characters."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import ModelRefused
+from models.style.core import first_line
 from models.style.graph import Framing, wrap
 from models.style.half import halved
 from models.style.manifest import StyleManifest
@@ -103,7 +104,7 @@ class GpuRunner:
 
     def _instead(self, why: str) -> BoundRunner:
         """With tensor cores all the same: their products in float32 are as fine as those of half precision."""
-        self._note = f" (not fp16: {(why.splitlines() or [''])[0][:200]})"
+        self._note = f" (not fp16: {first_line(why)})"
         log.warning("style %s, %s: %s", self._manifest.style, self._manifest.quality, self._note.strip(" ()"))
         return self._in_full("tf32")
 

@@ -17,7 +17,7 @@ from models.contracts.film import FilmOptions
 from models.errors import BadInput, ConfigurationError, ModelRefused
 from models.filmlimits import size_of
 from models.style import openvino_runner, ort_runner
-from models.style.core import fixed_batch, load_core
+from models.style.core import first_line, fixed_batch, load_core
 from models.style.gpu import GpuRunner, Reference
 from models.style.graph import Framing, wrap
 from models.style.manifest import StyleManifest
@@ -113,7 +113,7 @@ def open_network(
                 batch=size, threads=threads, precision=precision, cache=cache,
             )  # fmt: skip
         except RuntimeError as error:  # what each runtime raises, whatever is wrong
-            why = f"{provider}: {_first_line(error)}"
+            why = f"{provider}: {first_line(error)}"
             (unusable if isinstance(error, ort_runner.Unusable) else refused).append(why)
             log.info("style %s: not by %s", manifest.style, why)
         else:
@@ -169,7 +169,3 @@ def _open(
     if provider == "tensorrt" and not half:
         raise ort_runner.Unusable("TensorRT rounds products to TF32; for fp32 there is cuda")
     return GpuRunner(provider, core, manifest, framing, reference, batch=batch, half=half, cache=cache)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,17 +1,18 @@
 """Training of style networks: the losses, the loss network's file, steps, breaks and what they lead to."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from models.errors import BadInput
 from tests.unit.stylenets import CPU, TINY, vgg_state, write_photos, write_vgg
 from training.style.evaluate import PAN, pan, synthetic_picture, warp_error
-from training.style.losses import StyleTarget, content_loss, features_at
+from training.style.losses import StyleTarget, content_loss, features_at, strokes
 from training.style.network import initialised
 from training.style.pictures import Photos, read_photos, read_picture, scale_to, to_bytes, write_picture
 from training.style.run import Loaded, Sources
@@ -90,6 +91,26 @@ def test_weights_that_were_not_normalised_are_refused() -> None:
     network = LossNetwork(state, device=CPU)
     with pytest.raises(BadInput, match=r"over the photos they are relu1_1 \S+, relu1_2 \d\d"):
         check_activations(network, synthetic_picture(64, 64, seed=2)[None], "vgg.pth")
+
+
+def test_strokes_and_their_slope_are_those_of_the_plain_formulas() -> None:
+    features = torch.randn(2, 5, 6, 7, generator=torch.Generator().manual_seed(1)) + 2
+    weights = torch.randn(2, 5, 5, generator=torch.Generator().manual_seed(2))  # not symmetric
+
+    def slope(statistics: Callable[[Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+        leaf = features.clone().requires_grad_()
+        mean, covariance = statistics(leaf)
+        (mean.square().sum() + (weights * covariance).sum()).backward()
+        assert leaf.grad is not None
+        return mean.detach(), covariance.detach(), leaf.grad
+
+    def plain(leaf: Tensor) -> tuple[Tensor, Tensor]:
+        flat = leaf.flatten(2)
+        deviation = flat - flat.mean(2, keepdim=True)
+        return flat.mean(2), deviation @ deviation.transpose(1, 2) / flat.shape[2]
+
+    for found, expected in zip(slope(strokes), slope(plain), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_picture_has_its_own_strokes_and_content_and_not_another_s(loss_network: LossNetwork) -> None:

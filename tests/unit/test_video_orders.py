@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from functions.videos.intake import Intake
 from infra.azure.queues import AzureQueue
 from infra.cli import context, output, video
-from infra.cli.video_out import ENDINGS, NotSaved, check_out
+from infra.cli.video_out import NotSaved
 from infra.clock import SystemClock
 from infra.settings import Settings
 from infra.state.sqlite import SqliteState
@@ -28,6 +28,7 @@ from models.videos import Videos
 from models.videowork import VideoWork
 from tests.fakes import FakeBlobs, FakeQueue
 from video.clip import make_clip
+from video.out import ENDINGS, check_out
 
 
 class Shop(FakeBlobs):

@@ -33,7 +33,7 @@ def test_an_upload_whose_answer_was_lost_is_a_job_like_any(tmp_path: Path, monke
     class Settings:
         data_storage = SecretStr("")
 
-    id = video.upload(Settings(), tmp_path / "film.mp4", {"style": "toy"})  # type: ignore[arg-type]
+    id = video.upload(Settings(), tmp_path / "film.mp4", {"style": "toy"})  # type: ignore[arg-type]  # all it needs
     stored = next(iter(blobs.list("videos-in/")))
     assert id == job_id(stored, {"style": "toy"})
     assert len(sent) == 1

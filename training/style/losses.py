@@ -28,7 +28,7 @@ class Strokes(NamedTuple):
 
 def strokes(features: Tensor) -> Strokes:
     """The statistics of activations [n, c, h, w]; products are in the type of the activations."""
-    return Strokes(*_Statistics.apply(features.permute(0, 2, 3, 1).flatten(1, 2)))  # type: ignore[no-untyped-call]
+    return Strokes(*_Statistics.apply(features.permute(0, 2, 3, 1).flatten(1, 2)))  # type: ignore[no-untyped-call]  # torch's
 
 
 class _Statistics(torch.autograd.Function):
