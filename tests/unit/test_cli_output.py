@@ -10,11 +10,9 @@ HOSTILE = "film\x1b[2J\x1b]0;title\x07 \x9b31m\r.mp4"
 SHOWN = "film�[2J�]0;title� �31m�.mp4"
 
 
-def test_sentences_show_what_a_terminal_would_obey(monkeypatch) -> None:
-    written = io.StringIO()
-    monkeypatch.setattr(output.stdout, "file", written)
+def test_sentences_show_what_a_terminal_would_obey(capsys) -> None:
     output.stdout.print(f"video {HOSTILE}\n\tdone", soft_wrap=True)
-    assert written.getvalue().replace("        ", "\t") == f"video {SHOWN}\n\tdone\n"
+    assert capsys.readouterr().out.replace("        ", "\t") == f"video {SHOWN}\n\tdone\n"
 
 
 def test_tables_show_what_a_terminal_would_obey() -> None:
